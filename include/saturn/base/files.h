@@ -1,0 +1,55 @@
+// Files that appear whole or not at all, and bounded reading.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "saturn/base/result.h"
+
+namespace saturn {
+
+/// Writes temporary file, fsync, rename, directory fsync: a reader sees the old content or the new one.
+///
+/// Errors: Kind::disk_full (the old file is kept), Kind::machine with the reason and the path.
+Result<void> write_whole(const std::string& path, std::string_view content);
+
+/// The whole content; refuses directories and more than `limit_bytes`.
+Result<std::string> read_whole(const std::string& path, std::uint64_t limit_bytes = std::uint64_t{1} << 30);
+
+/// Creates `path` and its parents; good where it is already a directory.
+Result<void> make_directories(const std::string& path);
+
+/// A Diagnostic for a failed system call on `path`; ENOSPC and EDQUOT become Kind::disk_full.
+Diagnostic system_fault(const std::string& path, const std::string& doing, int error_number);
+
+/// Directory part ("." where there is none), last part, and join that keeps absolute `child`.
+std::string directory_of(const std::string& path);
+std::string file_name_of(const std::string& path);
+std::string join_path(const std::string& directory, const std::string& child);
+
+/// Free bytes for this user on the file system that holds `path` (or its nearest existing parent).
+Result<std::uint64_t> free_bytes(const std::string& path);
+
+/// Owns a file descriptor.
+class FileDescriptor {
+ public:
+  FileDescriptor() = default;
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() { reset(); }
+  FileDescriptor(FileDescriptor&& other) noexcept : fd_(other.release()) {}
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept;
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  int release();
+  void reset(int fd = -1);
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace saturn

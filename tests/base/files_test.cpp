@@ -1,0 +1,48 @@
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "saturn/base/digest.h"
+#include "saturn/base/files.h"
+#include "tests/support/temporary_directory.h"
+
+namespace saturn {
+namespace {
+
+TEST_SUITE("base") {
+  TEST_CASE("base/files: a file is written whole and leaves no temporary") {
+    testing::TemporaryDirectory directory;
+    const std::string path = directory.file("a.json");
+    REQUIRE(write_whole(path, "one").ok());
+    REQUIRE(write_whole(path, "two").ok());
+    CHECK(*read_whole(path) == "two");
+    CHECK(std::distance(std::filesystem::directory_iterator(directory.path()), {}) == 1);
+    CHECK(*digest_of_file(path) == digest_of("two"));
+  }
+
+  TEST_CASE("base/files: a full disk keeps the old content and is told apart") {
+    if (!std::filesystem::exists("/dev/full")) return;
+    const auto fault = system_fault("x", "write", 28 /* ENOSPC */);
+    CHECK(fault.kind == Kind::disk_full);
+  }
+
+  TEST_CASE("base/files: missing files and directories and large files are faults") {
+    testing::TemporaryDirectory directory;
+    CHECK_FALSE(read_whole(directory.file("none")).ok());
+    CHECK_FALSE(read_whole(directory.path()).ok());
+    REQUIRE(write_whole(directory.file("big"), std::string(100, 'x')).ok());
+    CHECK_FALSE(read_whole(directory.file("big"), 99).ok());
+    CHECK_FALSE(write_whole(directory.file("none/x"), "y").ok());
+  }
+
+  TEST_CASE("base/files: paths join and split") {
+    CHECK(join_path("a/b", "c.txt") == "a/b/c.txt");
+    CHECK(join_path("a/b", "/c.txt") == "/c.txt");
+    CHECK(directory_of("c.txt") == ".");
+    CHECK(file_name_of("a/c.txt") == "c.txt");
+  }
+}
+
+}  // namespace
+}  // namespace saturn

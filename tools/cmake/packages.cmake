@@ -1,0 +1,16 @@
+# The packages Saturn stands on (DESIGN: tools/setup installs them). LibTorch is in tools/cmake/libtorch.cmake.
+
+find_package(Threads REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(tomlplusplus REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(cbc REQUIRED IMPORTED_TARGET cbc clp)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+if(SATURN_TESTS)
+  find_package(doctest REQUIRED)
+endif()
+if(SATURN_TRAIN)
+  include(libtorch)
+endif()
