@@ -87,7 +87,8 @@ std::string in_quotes(const std::string& text) {
 }
 
 void check_failed(const char* file, int line, const char* condition, const char* believed) {
-  std::fprintf(stderr, "%s:%d: Saturn is wrong here: believed that %s (%s)\n", file, line, believed, condition);
+  std::fprintf(stderr, "%s:%d: Saturn is wrong here: believed that %s (%s)\n", file, line, believed,
+               condition);
   std::abort();
 }
 

@@ -38,7 +38,9 @@ constexpr std::array<std::uint32_t, 256> kCrcTable = make_crc_table();
 
 }  // namespace
 
-std::string digest_of(std::string_view content) { return to_hex(XXH3_128bits(content.data(), content.size())); }
+std::string digest_of(std::string_view content) {
+  return to_hex(XXH3_128bits(content.data(), content.size()));
+}
 
 Result<std::string> digest_of_file(const std::string& path) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));

@@ -28,11 +28,13 @@ Result<void> sync_directory(const std::string& directory) {
   FileDescriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.valid()) return system_fault(directory, "open", errno);
   // Some file systems refuse fsync on directories; the rename is then as durable as they can make it.
-  if (::fsync(fd.get()) != 0 && errno != EINVAL && errno != EROFS) return system_fault(directory, "fsync", errno);
+  if (::fsync(fd.get()) != 0 && errno != EINVAL && errno != EROFS)
+    return system_fault(directory, "fsync", errno);
   return {};
 }
 
-Result<void> write_temporary(const std::string& temporary, std::string_view content, const std::string& path) {
+Result<void> write_temporary(const std::string& temporary, std::string_view content,
+                             const std::string& path) {
   FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (!fd.valid()) return system_fault(path, "create", errno);
   SATURN_TRY_VOID(write_all(fd.get(), content, path));
@@ -107,7 +109,8 @@ Result<std::string> read_whole(const std::string& path, std::uint64_t limit_byte
     return Diagnostic{.where = path, .what = "this is a directory", .expected = "a file"};
   }
   std::string content;
-  if (S_ISREG(status.st_mode)) content.reserve(std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_size), limit_bytes));
+  if (S_ISREG(status.st_mode))
+    content.reserve(std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_size), limit_bytes));
   char buffer[1 << 16];
   while (true) {
     const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
@@ -135,7 +138,9 @@ std::string directory_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
-std::string file_name_of(const std::string& path) { return std::filesystem::path(path).filename().string(); }
+std::string file_name_of(const std::string& path) {
+  return std::filesystem::path(path).filename().string();
+}
 
 std::string join_path(const std::string& directory, const std::string& child) {
   return (std::filesystem::path(directory) / child).lexically_normal().string();
@@ -144,7 +149,8 @@ std::string join_path(const std::string& directory, const std::string& child) {
 Result<std::uint64_t> free_bytes(const std::string& path) {
   std::filesystem::path at = std::filesystem::absolute(path);
   std::error_code error;
-  while (!std::filesystem::exists(at, error) && at.has_parent_path() && at != at.parent_path()) at = at.parent_path();
+  while (!std::filesystem::exists(at, error) && at.has_parent_path() && at != at.parent_path())
+    at = at.parent_path();
   struct statvfs status {};
   if (::statvfs(at.c_str(), &status) != 0) return system_fault(path, "ask for free space", errno);
   return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;

@@ -55,7 +55,8 @@ class Builder : public nlohmann::json_sax<Json> {
   bool start_array(std::size_t) override { return open(Json::array()); }
   bool end_array() override { return close(); }
   bool key(string_t& name) override {
-    if (!keys_.back().insert(name).second) return refuse("key " + in_quotes(name) + " appears twice in one object");
+    if (!keys_.back().insert(name).second)
+      return refuse("key " + in_quotes(name) + " appears twice in one object");
     key_ = std::move(name);
     return true;
   }
@@ -136,9 +137,10 @@ std::string to_line(const Json& document) {
 
 Result<Json> parse_json(std::string_view text, const std::string& path, JsonLimits limits) {
   if (text.size() > limits.bytes) {
-    return Diagnostic{.where = path,
-                      .what = "file of " + std::to_string(text.size()) + " bytes is too large to read as JSON",
-                      .expected = "at most " + std::to_string(limits.bytes) + " bytes"};
+    return Diagnostic{
+        .where = path,
+        .what = "file of " + std::to_string(text.size()) + " bytes is too large to read as JSON",
+        .expected = "at most " + std::to_string(limits.bytes) + " bytes"};
   }
   Builder builder(limits.depth);
   if (Json::sax_parse(text.begin(), text.end(), &builder)) return std::move(builder.root);
@@ -146,8 +148,9 @@ Result<Json> parse_json(std::string_view text, const std::string& path, JsonLimi
     const std::size_t byte = builder.problem_byte == 0 ? 0 : builder.problem_byte - 1;
     const Position at = position_of(text, byte);
     return Diagnostic{.where = position(path, at.line, at.column),
-                      .what = byte >= text.size() ? "the JSON document ends too early"
-                                                  : "not JSON from " + in_quotes(std::string(text.substr(byte, 20))),
+                      .what = byte >= text.size()
+                                  ? "the JSON document ends too early"
+                                  : "not JSON from " + in_quotes(std::string(text.substr(byte, 20))),
                       .expected = "one JSON document",
                       .fix = ""};
   }
@@ -157,7 +160,8 @@ Result<Json> parse_json(std::string_view text, const std::string& path, JsonLimi
 JsonReader::JsonReader(const Json& object, std::string path, std::string pointer, Diagnostics& faults)
     : object_(&object), path_(std::move(path)), pointer_(std::move(pointer)), faults_(&faults) {
   if (!object.is_object()) {
-    faults_->push_back({.where = path_ + "#" + pointer_, .what = kind_of(object) + " stands here", .expected = "an object"});
+    faults_->push_back(
+        {.where = path_ + "#" + pointer_, .what = kind_of(object) + " stands here", .expected = "an object"});
     object_ = &kEmptyObject;
   }
 }
@@ -169,8 +173,10 @@ std::string JsonReader::pointer_to(const std::string& key) const {
 }
 
 void JsonReader::fault(const std::string& key, std::string what, std::string expected, std::string fix) {
-  faults_->push_back(
-      {.where = pointer_to(key), .what = std::move(what), .expected = std::move(expected), .fix = std::move(fix)});
+  faults_->push_back({.where = pointer_to(key),
+                      .what = std::move(what),
+                      .expected = std::move(expected),
+                      .fix = std::move(fix)});
 }
 
 const Json* JsonReader::find(const char* key) {
@@ -185,7 +191,9 @@ const Json* JsonReader::required(const char* key, const char* expected) {
   return value;
 }
 
-bool JsonReader::has(const char* key) { return find(key) != nullptr; }
+bool JsonReader::has(const char* key) {
+  return find(key) != nullptr;
+}
 
 std::string JsonReader::string(const char* key) {
   const Json* value = required(key, "a string");
@@ -207,7 +215,9 @@ double JsonReader::number(const char* key) {
   return 0.0;
 }
 
-double JsonReader::number_or(const char* key, double fallback) { return has(key) ? number(key) : fallback; }
+double JsonReader::number_or(const char* key, double fallback) {
+  return has(key) ? number(key) : fallback;
+}
 
 std::int64_t JsonReader::integer(const char* key) {
   const Json* value = required(key, "an integer");
@@ -238,7 +248,9 @@ const Json& JsonReader::array(const char* key) {
   return kEmptyArray;
 }
 
-const Json& JsonReader::array_or_empty(const char* key) { return has(key) ? array(key) : kEmptyArray; }
+const Json& JsonReader::array_or_empty(const char* key) {
+  return has(key) ? array(key) : kEmptyArray;
+}
 
 const Json& JsonReader::object(const char* key) {
   const Json* value = required(key, "an object");
@@ -248,7 +260,9 @@ const Json& JsonReader::object(const char* key) {
   return kEmptyObject;
 }
 
-const Json& JsonReader::object_or_empty(const char* key) { return has(key) ? object(key) : kEmptyObject; }
+const Json& JsonReader::object_or_empty(const char* key) {
+  return has(key) ? object(key) : kEmptyObject;
+}
 
 const Json& JsonReader::any(const char* key) {
   const Json* value = find(key);
@@ -270,7 +284,8 @@ void JsonReader::finish() {
   for (const auto& [key, value] : object_->items()) {
     if (known.contains(key)) continue;
     const std::vector<std::string> names(known.begin(), known.end());
-    fault(key, "key " + in_quotes(key) + " is not known here", "some of " + listed(names), did_you_mean(key, names));
+    fault(key, "key " + in_quotes(key) + " is not known here", "some of " + listed(names),
+          did_you_mean(key, names));
   }
 }
 

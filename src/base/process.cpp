@@ -32,10 +32,16 @@ spdlog::logger& logger() {
 
 }  // namespace
 
-const char* version() { return SATURN_VERSION; }
+const char* version() {
+  return SATURN_VERSION;
+}
 
-double SystemClock::now_s() const { return read_clock_s(CLOCK_MONOTONIC); }
-double SystemClock::unix_s() const { return read_clock_s(CLOCK_REALTIME); }
+double SystemClock::now_s() const {
+  return read_clock_s(CLOCK_MONOTONIC);
+}
+double SystemClock::unix_s() const {
+  return read_clock_s(CLOCK_REALTIME);
+}
 
 Result<void> set_log_level(const std::string& level) {
   const std::vector<std::string> levels = {"trace", "debug", "info", "warn", "error", "off"};
@@ -49,8 +55,14 @@ Result<void> set_log_level(const std::string& level) {
                     .fix = did_you_mean(level, levels)};
 }
 
-void log_debug(const std::string& message) { logger().debug("{}", message); }
-void log_info(const std::string& message) { logger().info("{}", message); }
-void log_warning(const std::string& message) { logger().warn("{}", message); }
+void log_debug(const std::string& message) {
+  logger().debug("{}", message);
+}
+void log_info(const std::string& message) {
+  logger().info("{}", message);
+}
+void log_warning(const std::string& message) {
+  logger().warn("{}", message);
+}
 
 }  // namespace saturn

@@ -20,8 +20,10 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
   for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
   for (std::size_t i = 1; i <= a.size(); ++i) {
     for (std::size_t j = 1; j <= b.size(); ++j) {
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0U : 1U)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      d[i][j] =
+          std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0U : 1U)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
     }
   }
   return d[a.size()][b.size()];
@@ -85,8 +87,16 @@ std::optional<double> parse_duration_s(const std::string& text) {
     const char* name;
     double seconds;
   };
-  constexpr std::array<Unit, 10> kUnits = {{{"", 1}, {"s", 1}, {"sec", 1}, {"ms", 1e-3}, {"m", 60}, {"min", 60},
-                                           {"h", 3600}, {"hours", 3600}, {"d", 86400}, {"days", 86400}}};
+  constexpr std::array<Unit, 10> kUnits = {{{"", 1},
+                                            {"s", 1},
+                                            {"sec", 1},
+                                            {"ms", 1e-3},
+                                            {"m", 60},
+                                            {"min", 60},
+                                            {"h", 3600},
+                                            {"hours", 3600},
+                                            {"d", 86400},
+                                            {"days", 86400}}};
   for (const Unit& unit : kUnits) {
     if (quantity->unit != unit.name) continue;
     const double seconds = quantity->value * unit.seconds;
@@ -102,8 +112,16 @@ std::optional<std::int64_t> parse_bytes(const std::string& text) {
     const char* name;
     double bytes;
   };
-  constexpr std::array<Unit, 10> kUnits = {{{"", 1}, {"B", 1}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30},
-                                           {"TiB", 0x1p40}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}}};
+  constexpr std::array<Unit, 10> kUnits = {{{"", 1},
+                                            {"B", 1},
+                                            {"KiB", 0x1p10},
+                                            {"MiB", 0x1p20},
+                                            {"GiB", 0x1p30},
+                                            {"TiB", 0x1p40},
+                                            {"kB", 1e3},
+                                            {"MB", 1e6},
+                                            {"GB", 1e9},
+                                            {"TB", 1e12}}};
   for (const Unit& unit : kUnits) {
     if (quantity->unit != unit.name) continue;
     const double bytes = quantity->value * unit.bytes;

@@ -32,7 +32,8 @@ TEST_SUITE("base") {
   }
 
   TEST_CASE("base/diagnostic: has three parts and never a control character") {
-    const Diagnostic fault{.where = "a.toml:1:2", .what = "bad \x1b[31m", .expected = "good", .fix = "type it"};
+    const Diagnostic fault{
+        .where = "a.toml:1:2", .what = "bad \x1b[31m", .expected = "good", .fix = "type it"};
     CHECK(to_text(fault) == "a.toml:1:2: error: bad \\x1b[31m\n  expected: good\n  fix: type it\n");
   }
 

@@ -1,10 +1,11 @@
+#include "saturn/base/files.h"
+
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
 #include <filesystem>
 
 #include "saturn/base/digest.h"
-#include "saturn/base/files.h"
 #include "tests/support/temporary_directory.h"
 
 namespace saturn {

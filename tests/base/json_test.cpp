@@ -1,7 +1,8 @@
+#include "saturn/base/json.h"
+
 #include <doctest/doctest.h>
 
 #include "saturn/base/files.h"
-#include "saturn/base/json.h"
 #include "tests/support/temporary_directory.h"
 
 namespace saturn {
@@ -22,7 +23,8 @@ TEST_SUITE("base") {
 
   TEST_CASE("base/json: syntax faults stand at line and column") {
     CHECK(first_fault(parse_json("{\n  \"a\": tru }", "t.json")).starts_with("t.json:2:"));
-    CHECK(first_fault(parse_json("", "t.json")).starts_with("t.json:1:1: error: the JSON document ends too early"));
+    CHECK(first_fault(parse_json("", "t.json"))
+              .starts_with("t.json:1:1: error: the JSON document ends too early"));
     CHECK(first_fault(parse_json("{} {}", "t.json")).starts_with("t.json:1:4"));
   }
 

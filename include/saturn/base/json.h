@@ -44,16 +44,16 @@ class JsonReader {
   bool has(const char* key);
   std::string string(const char* key);
   std::string string_or(const char* key, std::string fallback);
-  double number(const char* key);               ///< finite
+  double number(const char* key);  ///< finite
   double number_or(const char* key, double fallback);
   std::int64_t integer(const char* key);
   std::int64_t integer_or(const char* key, std::int64_t fallback);
   bool boolean_or(const char* key, bool fallback);
-  const Json& array(const char* key);           ///< an empty array where absent (a fault) or not one
+  const Json& array(const char* key);  ///< an empty array where absent (a fault) or not one
   const Json& array_or_empty(const char* key);
   const Json& object(const char* key);
   const Json& object_or_empty(const char* key);
-  const Json& any(const char* key);             ///< marks the key as known; null where absent
+  const Json& any(const char* key);  ///< marks the key as known; null where absent
 
   /// A reader of the object at `key`, or of the `index`-th element of the array at `key`.
   JsonReader child(const char* key);

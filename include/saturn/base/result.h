@@ -79,11 +79,11 @@ class [[nodiscard]] Result<void> {
 /// `SATURN_TRY(auto value, call());` binds the value, or returns the faults to the caller.
 #define SATURN_TRY(declaration, expression) \
   SATURN_TRY_INNER(SATURN_CONCAT(result_, __LINE__), declaration, expression)
-#define SATURN_TRY_INNER(result, declaration, expression)   \
-  auto result = (expression);                               \
-  if (!result.ok()) return std::move(result).faults();      \
+#define SATURN_TRY_INNER(result, declaration, expression) \
+  auto result = (expression);                             \
+  if (!result.ok()) return std::move(result).faults();    \
   declaration = *std::move(result)
 
 /// `SATURN_TRY_VOID(call());` returns the faults to the caller where there are any.
-#define SATURN_TRY_VOID(expression)                                                          \
+#define SATURN_TRY_VOID(expression) \
   if (auto result_of_try = (expression); !result_of_try.ok()) return std::move(result_of_try).faults()

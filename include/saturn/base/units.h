@@ -14,9 +14,9 @@ std::optional<double> parse_duration_s(const std::string& text);
 /// "512MiB", "4GiB", "2e9", "1.5GB" to bytes; nothing where it is not a size below 2^62.
 std::optional<std::int64_t> parse_bytes(const std::string& text);
 
-std::string format_duration(double seconds);      ///< "0.42 s", "17.3 s", "4m 05s", "1h 02m", "2d 03h"
-std::string format_bytes(double bytes);           ///< "512 B", "1.5 GiB"
-std::string format_count(double count);           ///< "950", "41.3k", "1.5M"
+std::string format_duration(double seconds);  ///< "0.42 s", "17.3 s", "4m 05s", "1h 02m", "2d 03h"
+std::string format_bytes(double bytes);       ///< "512 B", "1.5 GiB"
+std::string format_count(double count);       ///< "950", "41.3k", "1.5M"
 std::string format_number(double value, int significant_digits = 4);
 
 }  // namespace saturn
