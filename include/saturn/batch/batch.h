@@ -1,0 +1,147 @@
+// A batch as its TOML file says, with every default filled in and every grid expanded.
+
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "saturn/base/json.h"
+#include "saturn/base/result.h"
+#include "saturn/base/source_position.h"
+#include "saturn/batch/model_spec.h"
+#include "saturn/devices/request.h"
+
+namespace saturn::batch {
+
+/// Places of written values by key ("batch_size", "optimizer.lr"), for faults found after reading. A key of a
+/// grid points at the value of its own point. Not part of a job's identity; never written to artefacts.
+using Positions = std::map<std::string, SourcePosition>;
+
+enum class DataKind { text, tokens };
+
+/// One [data.NAME].
+struct DataSource {
+  std::string name;
+  DataKind kind = DataKind::text;
+  std::vector<std::string> files;             ///< absolute; the samples are taken in this order
+  std::vector<std::string> validation_files;  ///< empty = `validation_share` of `files` is held out
+  double validation_share = 0.1;
+  std::string tokenizer = "bytes";  ///< "bytes" for text, empty for tokens
+  int sequence_length = 0;          ///< tokens of a sample that are predicted; a sample reads one more
+  int vocabulary_size = 0;  ///< 256 for bytes; tokens: as written, else 50257 (16 bit) or 128256 (32 bit)
+  Positions positions;
+
+  bool operator==(const DataSource& other) const;  ///< but for positions
+};
+
+struct Optimizer {
+  std::string kind = "adamw";
+  double lr = 0.0;
+  double weight_decay = 0.01;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double momentum = 0.0;
+  double clip_norm = 0.0;  ///< global gradient norm; 0 = no clipping
+
+  bool operator==(const Optimizer&) const = default;
+};
+
+struct Schedule {
+  std::string kind = "constant";  ///< constant | linear | cosine | step
+  int warmup_steps = 0;           ///< linear from 0 to lr
+  double minimum_lr = 0.0;        ///< where linear and cosine end, and what step never goes below
+  int decay_every = 0;            ///< step only: steps between decays
+  double decay_factor = 0.1;      ///< step only
+
+  bool operator==(const Schedule&) const = default;
+};
+
+/// How much a job trains: exactly one unit is written.
+struct Amount {
+  enum class Unit { epochs, steps, tokens };
+  Unit unit = Unit::epochs;
+  double value = 0.0;
+
+  bool operator==(const Amount&) const = default;
+};
+
+/// One training run.
+struct Job {
+  std::string name;
+  ModelSpec model;   ///< vocabulary settled with the data's
+  std::string data;  ///< name of a DataSource of the batch
+  Amount amount;
+  int batch_size = 0;     ///< global, whatever the technique
+  int micro_batches = 1;  ///< gradient accumulation: batch_size is split in so many parts
+  std::string precision = "fp32";
+  double dropout = 0.0;
+  int evaluate_every = 0;               ///< steps; 0 = at the end only
+  std::vector<std::string> techniques;  ///< empty = all that apply
+  std::vector<int> devices;             ///< device counts; empty = all
+  Optimizer optimizer;
+  Schedule schedule;
+  std::uint64_t seed = 0;
+  Positions positions;
+
+  SourcePosition position_of(
+      const std::string& key) const;        ///< of the job's table where `key` was not written
+  bool operator==(const Job& other) const;  ///< but for positions
+};
+
+struct ProfileSettings {
+  int warmup_steps = 2;
+  int trial_steps = 6;
+  double budget_s = 0.0;  ///< of the whole profile; 0 = none
+  double trial_timeout_s = 300.0;
+};
+
+struct PlanSettings {
+  std::string objective = "makespan";
+  double time_limit_s = 10.0;
+  double gap = 0.0;
+  int iterations = 0;  ///< 0 = until the time limit
+};
+
+struct RunSettings {
+  int checkpoint_every = 0;       ///< steps; 0 = none before the end
+  double introspect_every_s = 0;  ///< 0 = never
+  int max_restarts = 2;           ///< of one job
+  int keep_checkpoints = 2;
+  int log_every = 1;  ///< steps
+};
+
+struct Batch {
+  std::string name;
+  std::uint64_t seed = 0;
+  devices::DevicesRequest devices;
+  std::map<std::string, DataSource> data;
+  std::vector<Job> jobs;  ///< expanded, in file order
+  ProfileSettings profile;
+  PlanSettings plan;
+  RunSettings run;
+  std::string path;     ///< as given
+  std::string digest;   ///< of the file's content
+  std::string text;     ///< the file's content, for the run directory's copy
+  Positions positions;  ///< "run.max_restarts", "plan.time_limit", ...
+};
+
+/// Reads, expands and checks the whole file: also that data exist and are long enough, that models and
+/// techniques exist, and that every value can work.
+///
+/// Errors: Kind::input; every fault of the file at once, each at path:line:col. Bounded in time and memory
+/// whatever the file holds (4 MiB, 10,000 jobs).
+Result<Batch> read_batch(const std::string& path);
+
+/// What `assign` carries. `job_from_json(to_json(job)) == job`, and likewise for the data source.
+Json to_json(const Job& job);
+Json to_json(const DataSource& data);
+Result<Job> job_from_json(const Json& document, const std::string& path);
+Result<DataSource> data_source_from_json(const Json& document, const std::string& path);
+
+const char* name_of(DataKind kind);
+const char* name_of(Amount::Unit unit);
+
+}  // namespace saturn::batch

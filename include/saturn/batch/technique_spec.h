@@ -1,0 +1,65 @@
+// What the controller knows of a technique without LibTorch: where it applies, with which knobs, and how much
+// memory it should need. The training library adds only how to run it, joined by name.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "saturn/batch/batch.h"
+
+namespace saturn::batch {
+
+/// Equal devices of one node that a job may be given.
+struct DeviceGroup {
+  std::string kind = "cpu";  ///< "cpu" | "gpu"
+  std::string device_class = "cpu";
+  int num_devices = 1;
+  int num_shares = 1;             ///< devices that make one GPU; 1 where a device is a whole one
+  std::int64_t memory_bytes = 0;  ///< of one device; 0 = no limit stated
+};
+
+/// One way to run one job, as trials, plans and `assign` name it.
+struct Configuration {
+  std::string technique;
+  int num_devices = 1;
+  int num_ranks = 1;
+  std::string device_class = "cpu";
+  Json knobs = Json::object();
+
+  bool operator==(const Configuration&) const = default;
+};
+
+/// "ddp x2", with the knobs behind it where there are any: "pipeline x4 (micro_batches 8)".
+std::string to_text(const Configuration& configuration);
+Json to_json(const Configuration& configuration);
+Configuration configuration_from_json(JsonReader reader);
+
+/// A technique of this build.
+struct TechniqueSpec {
+  const char* name;
+  const char* summary;     ///< one line for `saturn techniques`
+  const char* applies_to;  ///< one line: on which devices and jobs
+  bool splits_batch;       ///< every rank takes its part of the rows of a batch
+  /// Why the job cannot run this way on these devices; nothing where it can.
+  std::optional<std::string> (*refusal)(const Job& job, const DeviceGroup& devices);
+  /// Configurations worth a trial, best guess first. Call only where there is no refusal.
+  std::vector<Configuration> (*candidates)(const Job& job, const DeviceGroup& devices);
+  /// Bytes that the rank which needs most will need, without the libraries' own.
+  std::int64_t (*predicted_memory_bytes)(const Job& job, const DataSource& data,
+                                         const Configuration& configuration);
+};
+
+/// Of this build, in printing order.
+const std::vector<TechniqueSpec>& technique_specs();
+
+/// Null where this build has no technique of that name.
+const TechniqueSpec* find_technique(const std::string& name);
+
+/// Every configuration of `job` on each width up to `devices.num_devices`, as its `techniques` and `devices`
+/// allow; by technique, then by width.
+std::vector<Configuration> configurations_of(const Job& job, const DeviceGroup& devices);
+
+}  // namespace saturn::batch
