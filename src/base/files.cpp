@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 namespace saturn {
 namespace {
@@ -33,11 +34,13 @@ Result<void> sync_directory(const std::string& directory) {
   return {};
 }
 
-Result<void> write_temporary(const std::string& temporary, std::string_view content,
+Result<void> write_temporary(const std::string& temporary, const NextPiece& next_piece,
                              const std::string& path) {
   FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (!fd.valid()) return system_fault(path, "create", errno);
-  SATURN_TRY_VOID(write_all(fd.get(), content, path));
+  while (const std::optional<std::string_view> piece = next_piece()) {
+    SATURN_TRY_VOID(write_all(fd.get(), *piece, path));
+  }
   if (::fsync(fd.get()) != 0) return system_fault(path, "fsync", errno);
   if (::close(fd.release()) != 0) return system_fault(path, "close", errno);
   return {};
@@ -88,14 +91,36 @@ Diagnostic system_fault(const std::string& path, const std::string& doing, int e
 }
 
 Result<void> write_whole(const std::string& path, std::string_view content) {
+  bool written = false;
+  return write_whole(path, [&]() -> std::optional<std::string_view> {
+    return std::exchange(written, true) ? std::nullopt : std::optional(content);
+  });
+}
+
+Result<void> write_whole(const std::string& path, const NextPiece& next_piece) {
   const std::string temporary = path + ".tmp-" + std::to_string(::getpid());
-  Result<void> written = write_temporary(temporary, content, path);
+  Result<void> written = write_temporary(temporary, next_piece, path);
   if (written.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
     written = system_fault(path, "rename the new content into place", errno);
   }
   if (!written.ok()) {
     ::unlink(temporary.c_str());
     return written;
+  }
+  return sync_directory(directory_of(path));
+}
+
+Result<void> replace_directory(const std::string& finished, const std::string& path) {
+  SATURN_TRY_VOID(sync_directory(finished));
+  if (::rename(finished.c_str(), path.c_str()) != 0) {
+    if (errno != ENOTEMPTY && errno != EEXIST)
+      return system_fault(path, "put the new directory into place", errno);
+    // A directory with content cannot be renamed over: swap the two, then remove what was there.
+    if (::renameat2(AT_FDCWD, finished.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) != 0) {
+      return system_fault(path, "put the new directory into place", errno);
+    }
+    std::error_code ignored;
+    std::filesystem::remove_all(finished, ignored);
   }
   return sync_directory(directory_of(path));
 }

@@ -22,6 +22,25 @@ TEST_SUITE("base") {
     CHECK(*digest_of_file(path) == digest_of("two"));
   }
 
+  TEST_CASE("base/files: pieces are written in turn and a directory replaces the one before it") {
+    testing::TemporaryDirectory directory;
+    for (const std::string& content : {std::string("one"), std::string("two")}) {
+      const std::string unfinished = directory.file("unfinished");
+      REQUIRE(make_directories(unfinished).ok());
+      int pieces = 0;
+      const Result<void> written =
+          write_whole(join_path(unfinished, content), [&]() -> std::optional<std::string_view> {
+            return pieces++ < 2 ? std::optional<std::string_view>(content) : std::nullopt;
+          });
+      REQUIRE(written.ok());
+      REQUIRE(replace_directory(unfinished, directory.file("d")).ok());
+    }
+    CHECK(*read_whole(directory.file("d/two")) == "twotwo");
+    CHECK_FALSE(std::filesystem::exists(directory.file("d/one")));
+    CHECK_FALSE(std::filesystem::exists(directory.file("unfinished")));
+    CHECK_FALSE(replace_directory(directory.file("none"), directory.file("d")).ok());
+  }
+
   TEST_CASE("base/files: a full disk keeps the old content and is told apart") {
     if (!std::filesystem::exists("/dev/full")) return;
     const auto fault = system_fault("x", "write", 28 /* ENOSPC */);

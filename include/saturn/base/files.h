@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,6 +16,14 @@ namespace saturn {
 ///
 /// Errors: Kind::disk_full (the old file is kept), Kind::machine with the reason and the path.
 Result<void> write_whole(const std::string& path, std::string_view content);
+
+/// The same for content that is never held in memory at once: pieces are written until there is none.
+using NextPiece = std::function<std::optional<std::string_view>()>;
+Result<void> write_whole(const std::string& path, const NextPiece& next_piece);
+
+/// Puts the finished directory `finished` at `path`, in place of the directory that may be there, which is removed;
+/// both lie in one parent directory. Files in it must have been written whole.
+Result<void> replace_directory(const std::string& finished, const std::string& path);
 
 /// The whole content; refuses directories and more than `limit_bytes`.
 Result<std::string> read_whole(const std::string& path, std::uint64_t limit_bytes = std::uint64_t{1} << 30);
