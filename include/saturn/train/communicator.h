@@ -1,0 +1,65 @@
+// The other ranks of a job: connect, a few collectives, and an end that cannot hang.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/intrusive_ptr.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "saturn/base/result.h"
+
+namespace c10d {
+class ProcessGroup;
+}
+
+namespace saturn::train {
+
+/// Where and how the ranks of one attempt meet.
+struct Meeting {
+  std::string host = "127.0.0.1";
+  int port = 0;
+  int listen_fd = -1;  ///< rank 0: the listening socket that the controller bound; taken over
+  std::string key;     ///< secret prefix of every key of this attempt
+  int rank = 0;
+  int num_ranks = 1;
+  double timeout_s = 300.0;
+  bool nccl = false;  ///< NCCL between GPUs (CUDA builds); otherwise Gloo over loopback
+};
+
+/// The ranks of one job. Every call is a collective: all ranks make the same calls in the same order, and
+/// each ends within the timeout. A peer's death, or the timeout, is thrown as c10::Error by LibTorch and
+/// becomes an `error` message where a rank's life is wrapped (train/rank.h).
+class Communicator {
+ public:
+  /// A group of one rank needs no meeting and does nothing in its collectives.
+  static Result<std::unique_ptr<Communicator>> connect(Meeting meeting);
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int rank() const { return rank_; }
+  int num_ranks() const { return num_ranks_; }
+
+  void sum(at::Tensor& tensor);        ///< in place, over all ranks
+  void broadcast(at::Tensor& tensor);  ///< from rank 0
+  void barrier();
+  void set_timeout(double timeout_s);  ///< of the collectives from here on
+
+  /// For techniques that need more (reducers, point-to-point); null in a group of one.
+  const c10::intrusive_ptr<c10d::ProcessGroup>& group() const { return group_; }
+
+  /// Ends the group on a good path; must be called before the process exits.
+  void shutdown();
+
+ private:
+  Communicator(int rank, int num_ranks);
+
+  int rank_;
+  int num_ranks_;
+  c10::intrusive_ptr<c10d::ProcessGroup> group_;
+};
+
+}  // namespace saturn::train

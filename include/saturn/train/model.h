@@ -1,0 +1,116 @@
+// What a model is to the techniques that train it: a list of layers of plain single-device code.
+//
+// Shapes: B rows of a micro-batch, T tokens, C width, V vocabulary.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "saturn/base/json.h"
+#include "saturn/base/result.h"
+#include "saturn/train/parameter.h"
+
+namespace saturn::batch {
+struct ModelSpec;
+}
+
+namespace saturn::train {
+
+/// Where in the training a forward happens. Everything random in a layer is a pure function of
+/// (seed, step, the layer's name, row of the global batch, element), so that no technique changes it.
+struct StepContext {
+  std::uint64_t seed = 0;
+  std::int64_t step = 0;
+  std::int64_t first_row = 0;  ///< row of the global batch that is row 0 of this micro-batch
+  bool training = true;        ///< false: no dropout
+  double loss_weight = 1.0;    ///< factor of the summed loss; 1 / targets of the global batch while training
+};
+
+/// One step of the forward pass, with the parameters it uses. Layers know nothing of devices, ranks or
+/// techniques; the code runs where its input and its parameters lie, in the parameters' precision.
+class Layer {
+ public:
+  explicit Layer(std::string name) : name_(std::move(name)) {}
+  virtual ~Layer() = default;
+  Layer(const Layer&) = delete;
+  Layer& operator=(const Layer&) = delete;
+
+  /// The first layer takes the samples' inputs (text: int64 tokens_BT), every other one the output of the
+  /// layer before it.
+  virtual at::Tensor forward(const at::Tensor& input, const StepContext& context) = 0;
+
+  const std::string& name() const { return name_; }
+  const std::vector<ParameterPtr>& parameters() const { return parameters_; }
+
+ protected:
+  /// Declares a parameter of this layer, or takes part in one that another layer declared.
+  ParameterPtr declare(Parameter parameter);
+  ParameterPtr share(ParameterPtr parameter);
+
+ private:
+  std::string name_;
+  std::vector<ParameterPtr> parameters_;
+};
+
+/// The last layer. `forward` gives the outputs (text: logits_BTV) for evaluation and export.
+class Head : public Layer {
+ public:
+  using Layer::Layer;
+
+  /// `context.loss_weight` times the loss summed over all targets: a scalar in fp32. The gradient of the
+  /// whole step is what `backward()` of this scalar gives, so the weight may be used inside fused code.
+  virtual at::Tensor loss(const at::Tensor& input, const at::Tensor& targets, const StepContext& context) = 0;
+};
+
+/// Layers in the order of the forward pass; the last is the head.
+struct Model {
+  std::string family;
+  std::vector<std::unique_ptr<Layer>> layers;
+  Head* head = nullptr;  ///< layers.back()
+  Json config;           ///< Hugging Face's config.json of this model
+
+  /// Every parameter once, in the order of first use.
+  std::vector<ParameterPtr> parameters() const;
+};
+
+/// Whole-model forward. `loss` is Head::loss at the end, `outputs` Head::forward.
+at::Tensor loss(Model& model, const at::Tensor& inputs, const at::Tensor& targets,
+                const StepContext& context);
+at::Tensor outputs(Model& model, const at::Tensor& inputs, const StepContext& context);
+
+/// What a job adds to a ModelSpec.
+struct ModelOptions {
+  int vocabulary = 0;       ///< of the data, where the spec leaves it open; 0: the spec's own
+  int sequence_length = 0;  ///< of the data; at most the spec's longest
+  double dropout = 0.0;
+};
+
+/// One architecture: a file in models/ that ends in its entry, and a line in models/registry.def.
+struct ModelEntry {
+  const char* family = nullptr;
+  Result<std::unique_ptr<Model>> (*make)(const batch::ModelSpec& spec, const ModelOptions& options) = nullptr;
+};
+
+/// In the order of models/registry.def.
+const std::vector<ModelEntry>& model_entries();
+
+/// The model of `spec.family`, its parameters declared and not placed.
+Result<std::unique_ptr<Model>> make_model(const batch::ModelSpec& spec, const ModelOptions& options);
+
+/// The weights of a Hugging Face directory for `model`; missing, extra and mis-shaped tensors are all named.
+Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std::string& directory);
+
+/// Whole weights by name, as `write_weights` takes them: fp32, on the CPU.
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// Writes `directory` (made where absent): model.safetensors, sharded where large, and config.json, as
+/// `transformers` loads them.
+Result<void> write_weights(const Model& model, const NamedTensors& weights, const std::string& directory);
+
+}  // namespace saturn::train

@@ -1,0 +1,66 @@
+// A named tensor that training changes, and where its first values come from.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "saturn/base/result.h"
+
+namespace saturn::train {
+
+/// How a parameter begins where no weights are loaded.
+struct Initial {
+  enum class Kind { zeros, ones, normal };
+  Kind kind = Kind::zeros;
+  double standard_deviation = 0.0;  ///< of `normal`, whose mean is 0
+};
+
+/// One trainable tensor. A model only declares it; a technique places it (allocates `value`, whole or as a
+/// view of something larger, with requires_grad set) before the first forward.
+///
+/// Tied weights are one Parameter that two layers point to.
+struct Parameter {
+  std::string name;                 ///< Hugging Face's name, unique within the model
+  std::vector<std::int64_t> shape;  ///< as in Hugging Face's file, so that any range of elements can be read
+  Initial initial;
+  bool decays = true;  ///< weight decay applies
+  at::Tensor value;    ///< in the precision of computing; undefined until placed
+
+  std::int64_t num_elements() const {
+    std::int64_t count = 1;
+    for (std::int64_t extent : shape) count *= extent;
+    return count;
+  }
+};
+
+using ParameterPtr = std::shared_ptr<Parameter>;
+
+/// First values of parameters: random numbers, a Hugging Face directory, a checkpoint.
+///
+/// Any range of elements can be asked for, so that a rank that holds a part reads a part.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+
+  /// Fills `out` (one-dimensional, contiguous, fp32, on the CPU) with the elements of `parameter`, counted
+  /// row-major, from `first_element` on.
+  virtual Result<void> read(const Parameter& parameter, std::int64_t first_element, at::Tensor out) = 0;
+};
+
+/// Values from `Parameter::initial`, a pure function of (seed, name, element): the same whatever the
+/// technique.
+class RandomWeights final : public WeightSource {
+ public:
+  explicit RandomWeights(std::uint64_t seed) : seed_(seed) {}
+  Result<void> read(const Parameter& parameter, std::int64_t first_element, at::Tensor out) override;
+
+ private:
+  std::uint64_t seed_;
+};
+
+}  // namespace saturn::train

@@ -1,0 +1,140 @@
+// What a way to train is to the trainer that drives it, and how a technique enters the library.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "saturn/base/result.h"
+#include "saturn/train/communicator.h"
+#include "saturn/train/model.h"
+
+namespace saturn::batch {
+struct Configuration;
+struct Job;
+}  // namespace saturn::batch
+
+namespace saturn::train {
+
+/// Consecutive rows of a global batch. A rank without rows of its own still takes part in the collectives:
+/// it computes one row that does not count.
+struct RowRange {
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+  bool counts = true;
+
+  bool operator==(const RowRange&) const = default;
+};
+
+/// `rows` cut into `parts` consecutive ranges whose sizes differ by at most one, the longer ones first.
+std::vector<RowRange> split_rows(RowRange rows, std::int64_t parts);
+
+/// Samples of one forward and backward on this rank.
+struct MicroBatch {
+  RowRange rows;
+  at::Tensor inputs;   ///< text: int64 tokens_BT
+  at::Tensor targets;  ///< text: int64 next tokens_BT
+};
+
+/// This rank's part of one global batch.
+struct MicroBatches {
+  std::int64_t step = 0;
+  std::int64_t num_rows = 0;     ///< of the global batch
+  std::int64_t num_targets = 0;  ///< of the global batch
+  std::vector<MicroBatch> parts;
+};
+
+/// What one optimiser step did; the same on every rank.
+struct StepStats {
+  double loss_sum = 0.0;  ///< over the targets of the global batch
+  std::int64_t num_targets = 0;
+  double gradient_norm = 0.0;  ///< of the whole model, before clipping
+  double learning_rate = 0.0;
+};
+
+/// Sums of this rank's rows; the trainer adds them over the ranks.
+struct EvaluationSums {
+  double loss_sum = 0.0;
+  std::int64_t num_targets = 0;
+};
+
+/// A box of one tensor of the training state, as this rank holds it. `piece` is the live storage: reading it
+/// saves, writing into it loads.
+struct StateTensor {
+  std::string name;                   ///< of the parameter
+  std::string role;                   ///< "weight" (fp32), or the optimiser's: "exp_avg", "exp_avg_sq"
+  std::vector<std::int64_t> shape;    ///< of the whole tensor
+  std::vector<std::int64_t> offsets;  ///< of the piece in it
+  at::Tensor piece;
+  bool primary = true;  ///< of the ranks that hold this piece, this one writes it
+};
+using StateVisitor = std::function<Result<void>(const StateTensor&)>;
+
+/// What a technique is made from. It owns the model; everything else outlives it.
+struct TechniqueContext {
+  const batch::Job& job;
+  const batch::Configuration& configuration;
+  std::unique_ptr<Model> model;
+  Communicator& communicator;
+  c10::Device device{c10::kCPU};
+};
+
+/// One way to train. Calls come in this order, on every rank alike: `prepare` once, then any of the others.
+/// LibTorch's exceptions pass through and are told apart where a rank's life is wrapped.
+class Technique {
+ public:
+  explicit Technique(TechniqueContext context);
+  virtual ~Technique() = default;
+  Technique(const Technique&) = delete;
+  Technique& operator=(const Technique&) = delete;
+
+  /// Places the parameters and fills them from `source`; the optimiser starts at zero.
+  virtual Result<void> prepare(WeightSource& source) = 0;
+
+  /// The rows of a global batch that this rank computes, one range per micro-batch. The default deals them to
+  /// the ranks evenly, each share cut into the job's `micro_batches`.
+  virtual std::vector<RowRange> micro_batches_of(std::int64_t num_rows) const;
+
+  /// Forward, backward, clipping and the optimiser's step over one global batch.
+  virtual Result<StepStats> step(const MicroBatches& batches) = 0;
+
+  /// Loss without training; the model does not change.
+  virtual Result<EvaluationSums> evaluate(const MicroBatches& batches) = 0;
+
+  /// Every piece of state that this rank holds, in an order that is the same in every run.
+  virtual Result<void> for_each_state(const StateVisitor& visit) = 0;
+
+  /// Called after `for_each_state` was used to load: derived copies are remade.
+  virtual void state_loaded() {}
+
+  /// All weights, whole, in fp32 on the CPU: on rank 0 (others may return nothing). A collective.
+  virtual Result<NamedTensors> gather_weights() = 0;
+
+  const Model& model() const { return *context_.model; }
+
+ protected:
+  TechniqueContext context_;
+};
+
+/// A technique as the registry lists it; its torch-free half is the batch module's TechniqueSpec.
+struct TechniqueEntry {
+  const char* name = nullptr;
+  const char* summary = nullptr;
+  std::unique_ptr<Technique> (*make)(TechniqueContext context) = nullptr;
+};
+
+template <class T>
+std::unique_ptr<Technique> make(TechniqueContext context) {
+  return std::make_unique<T>(std::move(context));
+}
+
+/// In the order of src/techniques/registry.def.
+const std::vector<TechniqueEntry>& technique_entries();
+
+}  // namespace saturn::train
