@@ -1,0 +1,56 @@
+// One line of events.jsonl: what happened, when, and to which job.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "saturn/base/json.h"
+#include "saturn/base/result.h"
+
+namespace saturn::journal {
+
+/// Named by the first event of every journal; a reader refuses other versions.
+inline constexpr const char* kEventsFormat = "saturn.events/1";
+
+/// What is in `details` of each kind; [] repeats, ? may be absent. Events of a job also carry `job`, and
+/// `attempt` where they belong to one.
+enum class EventKind {
+  run_started,      ///< format, saturn, pid, host: a controller took the directory
+  batch_accepted,   ///< file, path, digest, name, jobs [{name, result_digest, num_steps, reset?}]
+  planned,          ///< file, digest, origin_s, makespan_s, lower_bound_s, reason
+  attempt_started,  ///< technique, num_devices, num_ranks, device_class, node, devices [0 or "node:0"],
+                    ///< knobs, trial, from_step, to_step, resume_from, predicted_s, ranks [{pid,
+                    ///< start_ticks}]
+  training,       ///< step: the first step of the attempt, or the first after a save
+  progress,       ///< step, loss, step_time_s: now and then while training
+  saving,         ///< step
+  checkpoint,     ///< step, path, save_s
+  metric,         ///< step, values {}
+  stopping,       ///< reason
+  attempt_ended,  ///< next (a JobState), class, message, step, rank?, exit_code?, signal?, retry_after_s?,
+                  ///< train_loss?, metrics {}?, times {}?, memory_peak_bytes?, host_memory_peak_bytes?
+  struck,  ///< technique, num_devices, num_ranks, knobs, trial, reason: this configuration is not tried again
+  job_changed,  ///< happened (a JobEvent of pause, resume, cancel, stop_early, reset, fail), reason
+  run_ended,    ///< outcome (done, failed, interrupted, stopped), exit_code
+};
+
+struct Event {
+  std::int64_t seq = 0;  ///< from 0, without gaps
+  double time_s = 0.0;   ///< seconds of run time: stands still while no controller runs the plan
+  double unix_s = 0.0;
+  EventKind kind = EventKind::run_started;
+  std::string job;  ///< empty where the event is of the run
+  int attempt = 0;  ///< from 1; 0 where it belongs to no attempt
+  Json details = Json::object();
+};
+
+const char* to_string(EventKind kind);
+
+/// The line without its newline; `crc32c`, last, covers the text before it.
+std::string to_line(const Event& event);
+
+/// Errors: Kind::input at `where` when the line is torn, changed or of an unknown kind.
+Result<Event> event_from_line(std::string_view line, const std::string& where);
+
+}  // namespace saturn::journal

@@ -1,0 +1,127 @@
+// The state of a run: a pure fold over its events. What status, summary and the run loop itself look at.
+
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "saturn/journal/event.h"
+#include "saturn/journal/job_state.h"
+#include "saturn/plan/plan.h"
+
+namespace saturn::journal {
+
+/// A rank's process, recorded so that a later controller can tell it from a stranger with the same pid.
+struct RankProcess {
+  int pid = 0;
+  std::uint64_t start_ticks = 0;  ///< field 22 of /proc/<pid>/stat
+};
+
+/// One launch of a job.
+struct Attempt {
+  int number = 0;
+  std::string technique;
+  int num_devices = 0;
+  int num_ranks = 0;
+  std::string device_class;
+  std::vector<plan::Device> devices;
+  Json knobs = Json::object();
+  std::string trial;
+  std::int64_t from_step = 0;
+  std::int64_t to_step = 0;
+  std::string resume_from;
+  double predicted_s = 0.0;
+  std::vector<RankProcess> ranks;
+
+  double start_s = 0.0;
+  std::optional<double> first_step_s;  ///< run time at the end of the first step
+  std::optional<double> end_s;         ///< absent while it runs
+  std::int64_t last_step = 0;
+  bool requested = false;   ///< it was asked to stop: its end is no failure
+  std::string error_class;  ///< empty unless it failed
+  std::string message;
+};
+
+struct Checkpoint {
+  std::string path;  ///< relative to the job's directory
+  std::int64_t step = 0;
+  double save_s = 0.0;
+};
+
+/// A configuration that is not tried again for this job.
+struct Struck {
+  std::string trial;
+  std::string technique;
+  int num_devices = 0;
+  std::string reason;
+};
+
+struct JobRecord {
+  std::string name;
+  std::string result_digest;
+  std::int64_t num_steps = 0;
+  JobState state = JobState::pending;
+  std::string reason;  ///< why it is in this state, where that needs saying
+
+  std::vector<Attempt> attempts;  ///< since the last reset
+  int first_attempt = 1;          ///< number of attempts[0], or of the next one
+  std::optional<Checkpoint> checkpoint;
+  std::vector<Struck> struck;
+  double not_before_s = 0.0;  ///< run time before which no attempt starts (back-off)
+
+  std::int64_t step = 0;  ///< last journaled step
+  double step_time_s = 0.0;
+  std::optional<double> train_loss;
+  std::map<std::string, double> metrics;  ///< last value of each: validation_loss, unigram_loss, ...
+  std::int64_t memory_peak_bytes = 0;
+  std::int64_t host_memory_peak_bytes = 0;
+
+  const Attempt* last_attempt() const { return attempts.empty() ? nullptr : &attempts.back(); }
+  /// Run time its attempts took together; `now_s` ends a running one.
+  double time_s(double now_s) const;
+  /// Attempts that ended by a failure since the last reset.
+  int num_failures() const;
+};
+
+struct PlanRecord {
+  std::string file;
+  std::string digest;
+  double origin_s = 0.0;
+  double makespan_s = 0.0;
+  double lower_bound_s = 0.0;
+  std::string reason;
+  double time_s = 0.0;
+};
+
+struct RunState {
+  std::string batch_name;
+  std::string batch_file;  ///< the copy in the run directory
+  std::string batch_path;  ///< where the user's file is
+  std::string batch_digest;
+  std::vector<JobRecord> jobs;  ///< of the batch in force, in its order
+  std::vector<PlanRecord> plans;
+  int controller_pid = 0;  ///< of the last controller
+  std::string controller_host;
+  bool ended = false;   ///< the last controller ended orderly
+  std::string outcome;  ///< of the last controller, once ended
+  int exit_code = 0;
+  std::int64_t next_seq = 0;
+  double time_s = 0.0;  ///< of the last event
+
+  JobRecord* find(const std::string& job);
+  const JobRecord* find(const std::string& job) const;
+  bool all_final() const;
+};
+
+/// Moves `state` on by one event.
+///
+/// Errors: Kind::input at `where` when the event cannot follow (a gap in seq, an impossible change of state,
+/// a missing detail): the journal was edited.
+Result<void> apply(RunState& state, const Event& event, const std::string& where = "events.jsonl");
+
+Result<RunState> fold(const std::vector<Event>& events, const std::string& where = "events.jsonl");
+
+}  // namespace saturn::journal

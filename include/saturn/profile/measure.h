@@ -1,0 +1,59 @@
+// Has the trials measured: one process group each, the other slots loaded as they will be in the run.
+
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "saturn/base/clock.h"
+#include "saturn/profile/profile.h"
+#include "saturn/worker/launcher.h"
+
+namespace saturn::profile {
+
+/// How profiling is watched. Called from its loop, in order; must return quickly.
+class ProfileObserver {
+ public:
+  virtual ~ProfileObserver() = default;
+
+  /// A sentence for the person who watches: "measuring 4 trials: this machine has other devices".
+  virtual void on_note(const std::string& sentence) = 0;
+  virtual void on_begin(int num_trials, int num_reused) = 0;
+  virtual void on_trial_started(const Trial& trial) = 0;
+  virtual void on_trial_step(const Trial& trial, int step, int num_steps) = 0;
+  /// `eta_s` until the last trial ends, as far as can be told; negative where it cannot.
+  virtual void on_trial_ended(const Trial& trial, int num_ended, int num_trials, double eta_s) = 0;
+  /// At least once every poll of the loop.
+  virtual void on_tick(double elapsed_s) = 0;
+};
+
+class SilentProfileObserver final : public ProfileObserver {
+ public:
+  void on_note(const std::string&) override {}
+  void on_begin(int, int) override {}
+  void on_trial_started(const Trial&) override {}
+  void on_trial_step(const Trial&, int, int) override {}
+  void on_trial_ended(const Trial&, int, int, double) override {}
+  void on_tick(double) override {}
+};
+
+struct MeasureRequest {
+  const batch::Batch* batch = nullptr;
+  const devices::Machine* machine = nullptr;
+  std::string trials_directory;       ///< logs and scratch; a trial that worked leaves nothing there
+  const Profile* previous = nullptr;  ///< trials that still hold are taken from it
+  std::optional<double> budget_s;     ///< no trial is started after it; absent = the batch's
+  /// Called after each trial with everything known so far: what is kept when this is interrupted.
+  std::function<Result<void>(const Profile&)> keep;
+  std::function<bool()> stop;  ///< asked at every poll: true ends the trials that run
+};
+
+/// Measures what `previous` does not hold. A trial that fails, in any way, is a result and stops nothing.
+///
+/// Errors: Kind::interrupted when `stop` said so; Kind::machine where no process can be started; those of
+/// `keep`.
+Result<Profile> measure(const MeasureRequest& request, worker::Launcher& launcher, const Clock& clock,
+                        ProfileObserver& observer);
+
+}  // namespace saturn::profile

@@ -1,0 +1,86 @@
+// profile.json: what each job class costs under each configuration, measured on this machine.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "saturn/base/json.h"
+#include "saturn/base/result.h"
+#include "saturn/batch/batch.h"
+#include "saturn/batch/technique_spec.h"
+#include "saturn/devices/machine.h"
+
+namespace saturn::profile {
+
+inline constexpr const char* kProfileFormat = "saturn.profile/1";
+
+enum class Outcome { ok, out_of_memory, unsupported, failed };
+enum class Source { measured, shared, interpolated };
+
+/// One measured configuration of one speed class, or why it did not run. Times and bytes are 0 unless `ok`.
+struct Trial {
+  std::string id;                 ///< unique in its profile, readable: "gpt2-toy-...-ddp-x2"
+  std::string job_class;          ///< batch::speed_class
+  std::vector<std::string> jobs;  ///< of the batch it was measured for
+  batch::Configuration configuration;
+  Outcome outcome = Outcome::failed;
+  std::string reason;  ///< empty where ok
+
+  double step_time_s = 0.0;         ///< median of the timed steps, device synchronised
+  double step_time_spread_s = 0.0;  ///< median absolute deviation, scaled to a standard deviation
+  double samples_per_s = 0.0;
+  std::int64_t memory_peak_bytes = 0;       ///< of the rank that needed most, against its limit
+  std::int64_t host_memory_peak_bytes = 0;  ///< of all ranks together
+  double start_time_s = 0.0;                ///< from launch to the beginning of the first step
+  double save_time_s = 0.0;                 ///< one checkpoint
+  double load_time_s = 0.0;                 ///< one checkpoint, read back
+  double evaluate_time_s = 0.0;             ///< one pass over the validation samples
+  double end_time_s = 0.0;  ///< from the last step to the end of its processes, evaluation not included
+  Source source = Source::measured;
+  std::string concurrency;  ///< what the other slots did meanwhile: "1 other slot busy", "alone"
+};
+
+/// What has to agree for a trial to be used again.
+struct Conditions {
+  std::string fingerprint;   ///< devices::fingerprint
+  std::string saturn;        ///< version
+  int training_version = 0;  ///< saturn::kTrainingVersion
+  int warmup_steps = 0;
+  int trial_steps = 0;
+
+  bool operator==(const Conditions&) const = default;
+};
+
+struct Profile {
+  std::vector<MadeFrom> made_from;
+  devices::Machine machine;
+  Conditions conditions;
+  std::vector<Trial> trials;
+
+  const Trial* find(const std::string& job_class, const batch::Configuration& configuration) const;
+  const Trial* find_id(const std::string& id) const;
+};
+
+const char* name_of(Outcome outcome);
+const char* name_of(Source source);
+
+Json to_json(const Profile& profile);
+/// Strict: types, ranges, unknown keys, duplicate ids; every fault at its pointer.
+Result<Profile> profile_from_json(const Json& document, const std::string& path);
+Result<Profile> read_profile(const std::string& path);
+
+Conditions conditions_of(const batch::Batch& batch, const devices::Machine& machine);
+
+/// The trials that `batch` wants on `machine`: speed classes x configurations, each once, with every job that
+/// could use it; nothing measured yet. By width, then class, then technique, so that what is cheap and needed
+/// comes first.
+std::vector<Trial> wanted_trials(const batch::Batch& batch, const devices::Machine& machine);
+
+/// Why `profile` does not do for `batch` on `machine`, one sentence each; empty where it does.
+std::vector<std::string> what_is_stale(const Profile& profile, const batch::Batch& batch,
+                                       const devices::Machine& machine);
+
+}  // namespace saturn::profile

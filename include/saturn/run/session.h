@@ -1,0 +1,57 @@
+// `saturn run` as a library: from a batch to a finished run directory, with everything outside behind
+// interfaces.
+
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "saturn/base/clock.h"
+#include "saturn/batch/batch.h"
+#include "saturn/devices/machine.h"
+#include "saturn/journal/observer.h"
+#include "saturn/journal/run_directory.h"
+#include "saturn/journal/summary.h"
+#include "saturn/profile/measure.h"
+#include "saturn/run/planner.h"
+#include "saturn/worker/launcher.h"
+
+namespace saturn::run {
+
+struct SessionRequest {
+  const batch::Batch* batch = nullptr;
+  const devices::Machine* machine = nullptr;
+  std::string plan_path;          ///< a plan named by the user: used as it is, refused where it is stale
+  std::vector<std::string> only;  ///< names of jobs to run; empty = all
+  bool retry_failed = false;
+};
+
+/// What a session acts through. `stop_count` says how many signals have asked for the end (2 = at once).
+struct Surroundings {
+  worker::Launcher* launcher = nullptr;
+  const Clock* clock = nullptr;
+  Planner* planner = nullptr;
+  journal::RunObserver* observer = nullptr;
+  profile::ProfileObserver* profile_observer = nullptr;
+  std::function<int()> stop_count;
+  std::vector<int> wake_fds;  ///< readable when `stop_count` has changed
+};
+
+struct SessionResult {
+  journal::Summary summary;
+  Diagnostics faults;  ///< why jobs failed; empty where all is done
+  bool interrupted = false;
+};
+
+/// Accepts the batch (resetting the jobs whose definition changed), makes what is missing or stale, runs what
+/// is not finished, and writes summary.json. Holds `directory` throughout.
+///
+/// Errors: Kind::stale for a stale named plan; Kind::infeasible; Kind::machine; Kind::disk_full;
+/// Kind::interrupted
+///         before anything ran. What happened to jobs is in the result.
+Result<SessionResult> run_session(const SessionRequest& request, journal::RunDirectory& directory,
+                                  const Surroundings& surroundings);
+
+}  // namespace saturn::run
