@@ -22,14 +22,14 @@ enum class EventKind {
   attempt_started,  ///< technique, num_devices, num_ranks, device_class, node, devices [0 or "node:0"],
                     ///< knobs, trial, from_step, to_step, resume_from, predicted_s, ranks [{pid,
                     ///< start_ticks}]
-  training,       ///< step: the first step of the attempt, or the first after a save
-  progress,       ///< step, loss, step_time_s: now and then while training
-  saving,         ///< step
-  checkpoint,     ///< step, path, save_s
-  metric,         ///< step, values {}
-  stopping,       ///< reason
-  attempt_ended,  ///< next (a JobState), class, message, step, rank?, exit_code?, signal?, retry_after_s?,
-                  ///< train_loss?, metrics {}?, times {}?, memory_peak_bytes?, host_memory_peak_bytes?
+  training,         ///< step: the first step of the attempt, or the first after a save
+  progress,         ///< step, loss, step_time_s: now and then while training
+  saving,           ///< step
+  checkpoint,       ///< step, path, save_s
+  metric,           ///< step, values {}
+  stopping,         ///< reason
+  attempt_ended,    ///< next (a JobState), class, message, step, rank?, exit_code?, signal?, retry_after_s?,
+                    ///< train_loss?, metrics {}?, times {}?, memory_peak_bytes?, host_memory_peak_bytes?
   struck,  ///< technique, num_devices, num_ranks, knobs, trial, reason: this configuration is not tried again
   job_changed,  ///< happened (a JobEvent of pause, resume, cancel, stop_early, reset, fail), reason
   run_ended,    ///< outcome (done, failed, interrupted, stopped), exit_code

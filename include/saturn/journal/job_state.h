@@ -50,5 +50,6 @@ bool is_running(JobState state);
 const char* to_string(JobState state);
 const char* to_string(JobEvent event);
 std::optional<JobState> job_state_from(const std::string& name);
+std::optional<JobEvent> job_event_from(const std::string& name);
 
 }  // namespace saturn::journal

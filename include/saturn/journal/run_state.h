@@ -103,7 +103,8 @@ struct RunState {
   std::string batch_digest;
   std::vector<JobRecord> jobs;  ///< of the batch in force, in its order
   std::vector<PlanRecord> plans;
-  int controller_pid = 0;  ///< of the last controller
+  std::size_t num_plans_before = 0;  ///< plans of earlier controllers
+  int controller_pid = 0;            ///< of the last controller
   std::string controller_host;
   bool ended = false;   ///< the last controller ended orderly
   std::string outcome;  ///< of the last controller, once ended
@@ -114,6 +115,8 @@ struct RunState {
   JobRecord* find(const std::string& job);
   const JobRecord* find(const std::string& job) const;
   bool all_final() const;
+  /// The plan in force when the last controller began to run jobs; null where it has none yet.
+  const PlanRecord* first_plan_of_last_controller() const;
 };
 
 /// Moves `state` on by one event.

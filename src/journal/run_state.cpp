@@ -1,0 +1,382 @@
+// The fold: each event moves the state on, or cannot follow it.
+
+#include "saturn/journal/run_state.h"
+
+#include <algorithm>
+
+namespace saturn::journal {
+namespace {
+
+Diagnostic cannot_follow(const std::string& where, const Event& event, const std::string& why) {
+  return {
+      .where = where,
+      .what = "event " + std::to_string(event.seq) + " (" + to_string(event.kind) + ") cannot follow: " + why,
+      .expected = "events as one controller after the other appended them",
+      .fix = "restore the file, or start in a new run directory with --dir"};
+}
+
+// What every handler works on; `read` collects the faults of missing details.
+struct Fold {
+  RunState& state;
+  const Event& event;
+  const std::string& where;
+  JsonReader& read;
+
+  Result<JobRecord*> job() const {
+    JobRecord* record = state.find(event.job);
+    if (record == nullptr)
+      return cannot_follow(where, event, "job " + in_quotes(event.job) + " is not in the batch");
+    return record;
+  }
+
+  Result<void> move(JobRecord& record, JobEvent happened) const {
+    const std::optional<JobState> next = next_state(record.state, happened);
+    if (!next) {
+      return cannot_follow(where, event,
+                           "job " + in_quotes(record.name) + " is " + to_string(record.state) + ", where \"" +
+                               to_string(happened) + "\" cannot happen");
+    }
+    record.state = *next;
+    return {};
+  }
+
+  // The attempt that the event is about, which must be the one that runs.
+  Result<Attempt*> running_attempt(JobRecord& record) const {
+    if (record.attempts.empty() || record.attempts.back().number != event.attempt ||
+        record.attempts.back().end_s)
+      return cannot_follow(where, event, "attempt " + std::to_string(event.attempt) + " does not run");
+    return &record.attempts.back();
+  }
+};
+
+void forget_results(JobRecord& record) {
+  record.first_attempt += static_cast<int>(record.attempts.size());
+  record.attempts.clear();
+  record.checkpoint.reset();
+  record.struck.clear();
+  record.not_before_s = 0.0;
+  record.step = 0;
+  record.step_time_s = 0.0;
+  record.train_loss.reset();
+  record.metrics.clear();
+  record.memory_peak_bytes = 0;
+  record.host_memory_peak_bytes = 0;
+}
+
+Result<void> run_started(Fold& fold) {
+  const std::string format = fold.read.string("format");
+  if (format != kEventsFormat) {
+    return Diagnostic{.where = fold.where,
+                      .what = "the journal has format " + in_quotes(format),
+                      .expected = in_quotes(kEventsFormat),
+                      .fix = "use the version of saturn that wrote it, or a new run directory (--dir)"};
+  }
+  fold.state.controller_pid = static_cast<int>(fold.read.integer("pid"));
+  fold.state.controller_host = fold.read.string("host");
+  fold.state.num_plans_before = fold.state.plans.size();
+  fold.state.ended = false;
+  fold.state.outcome.clear();
+  fold.state.exit_code = 0;
+  return {};
+}
+
+Result<void> batch_accepted(Fold& fold) {
+  fold.state.batch_file = fold.read.string("file");
+  fold.state.batch_path = fold.read.string("path");
+  fold.state.batch_digest = fold.read.string("digest");
+  fold.state.batch_name = fold.read.string("name");
+  std::vector<JobRecord> jobs;
+  const Json& listed_jobs = fold.read.array("jobs");
+  for (std::size_t i = 0; i < listed_jobs.size(); ++i) {
+    JsonReader entry = fold.read.child("jobs", i);
+    const std::string name = entry.string("name");
+    const JobRecord* before = fold.state.find(name);
+    JobRecord record = before ? *before : JobRecord{.name = name};
+    record.result_digest = entry.string("result_digest");
+    record.num_steps = entry.integer("num_steps");
+    if (const std::string reset = entry.string_or("reset", ""); !reset.empty()) {
+      SATURN_TRY_VOID(fold.move(record, JobEvent::reset));
+      forget_results(record);
+      record.reason = reset;
+    }
+    jobs.push_back(std::move(record));
+  }
+  fold.state.jobs = std::move(jobs);
+  return {};
+}
+
+Result<void> planned(Fold& fold) {
+  fold.state.plans.push_back({.file = fold.read.string("file"),
+                              .digest = fold.read.string("digest"),
+                              .origin_s = fold.read.number("origin_s"),
+                              .makespan_s = fold.read.number("makespan_s"),
+                              .lower_bound_s = fold.read.number("lower_bound_s"),
+                              .reason = fold.read.string("reason"),
+                              .time_s = fold.event.time_s});
+  return {};
+}
+
+// "0" within `node`, or "node:0".
+plan::Device device_from(const Json& value, const std::string& node) {
+  if (value.is_number_integer()) return {.node = node, .index = value.get<int>()};
+  const std::string text = value.is_string() ? value.get<std::string>() : "";
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return {.node = node, .index = -1};
+  return {.node = text.substr(0, colon), .index = std::atoi(text.c_str() + colon + 1)};
+}
+
+Result<void> attempt_started(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  if (fold.event.attempt != record->first_attempt + static_cast<int>(record->attempts.size()))
+    return cannot_follow(fold.where, fold.event, "attempts are numbered one after the other");
+  SATURN_TRY_VOID(fold.move(*record, JobEvent::start));
+  Attempt attempt{.number = fold.event.attempt,
+                  .technique = fold.read.string("technique"),
+                  .num_devices = static_cast<int>(fold.read.integer("num_devices")),
+                  .num_ranks = static_cast<int>(fold.read.integer("num_ranks")),
+                  .device_class = fold.read.string("device_class"),
+                  .knobs = fold.read.object("knobs"),
+                  .trial = fold.read.string("trial"),
+                  .from_step = fold.read.integer("from_step"),
+                  .to_step = fold.read.integer("to_step"),
+                  .resume_from = fold.read.string("resume_from"),
+                  .predicted_s = fold.read.number("predicted_s"),
+                  .start_s = fold.event.time_s};
+  const std::string node = fold.read.string("node");
+  for (const Json& device : fold.read.array("devices")) attempt.devices.push_back(device_from(device, node));
+  const Json& ranks = fold.read.array("ranks");
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    JsonReader rank = fold.read.child("ranks", i);
+    attempt.ranks.push_back({.pid = static_cast<int>(rank.integer("pid")),
+                             .start_ticks = static_cast<std::uint64_t>(rank.integer("start_ticks"))});
+  }
+  attempt.last_step = attempt.from_step;
+  record->step = attempt.from_step;
+  record->reason.clear();
+  record->attempts.push_back(std::move(attempt));
+  return {};
+}
+
+Result<void> stepped(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  SATURN_TRY(Attempt* const attempt, fold.running_attempt(*record));
+  SATURN_TRY_VOID(fold.move(*record, JobEvent::step));
+  record->step = attempt->last_step = fold.read.integer("step");
+  if (!attempt->first_step_s) attempt->first_step_s = fold.event.time_s;
+  if (fold.read.has("loss")) record->train_loss = fold.read.number("loss");
+  record->step_time_s = fold.read.number_or("step_time_s", record->step_time_s);
+  return {};
+}
+
+Result<void> saving(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  SATURN_TRY(Attempt* const attempt, fold.running_attempt(*record));
+  SATURN_TRY_VOID(fold.move(*record, JobEvent::save));
+  record->step = attempt->last_step = fold.read.integer("step");
+  return {};
+}
+
+Result<void> checkpoint(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  SATURN_TRY_VOID(fold.running_attempt(*record));
+  record->checkpoint = Checkpoint{.path = fold.read.string("path"),
+                                  .step = fold.read.integer("step"),
+                                  .save_s = fold.read.number("save_s")};
+  return {};
+}
+
+void take_metrics(JobRecord& record, const Json& values) {
+  for (const auto& [name, value] : values.items()) {
+    if (value.is_number()) record.metrics[name] = value.get<double>();
+  }
+}
+
+Result<void> metric(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  SATURN_TRY_VOID(fold.running_attempt(*record));
+  take_metrics(*record, fold.read.object("values"));
+  return {};
+}
+
+Result<void> stopping(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  SATURN_TRY(Attempt* const attempt, fold.running_attempt(*record));
+  SATURN_TRY_VOID(fold.move(*record, JobEvent::stop));
+  attempt->requested = true;
+  record->reason = fold.read.string("reason");
+  return {};
+}
+
+std::optional<JobEvent> event_that_leads_to(JobState next) {
+  switch (next) {
+    case JobState::done:
+      return JobEvent::finish;
+    case JobState::pending:
+      return JobEvent::requeue;
+    case JobState::failed:
+      return JobEvent::fail;
+    case JobState::paused:
+      return JobEvent::pause;
+    case JobState::cancelled:
+      return JobEvent::cancel;
+    case JobState::stopped_early:
+      return JobEvent::stop_early;
+    default:
+      return std::nullopt;
+  }
+}
+
+Result<void> attempt_ended(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  SATURN_TRY(Attempt* const attempt, fold.running_attempt(*record));
+  const std::optional<JobState> next = job_state_from(fold.read.string("next"));
+  const std::optional<JobEvent> happened = next ? event_that_leads_to(*next) : std::nullopt;
+  if (!happened) return cannot_follow(fold.where, fold.event, "an attempt does not end in that state");
+  SATURN_TRY_VOID(fold.move(*record, *happened));
+  attempt->end_s = fold.event.time_s;
+  attempt->error_class = fold.read.string("class");
+  attempt->message = fold.read.string("message");
+  record->step = attempt->last_step = fold.read.integer("step");
+  record->reason = *next == JobState::done ? "" : attempt->message;
+  record->not_before_s = fold.event.time_s + fold.read.number_or("retry_after_s", 0.0);
+  if (fold.read.has("train_loss")) record->train_loss = fold.read.number("train_loss");
+  take_metrics(*record, fold.read.object_or_empty("metrics"));
+  record->memory_peak_bytes =
+      std::max(record->memory_peak_bytes, fold.read.integer_or("memory_peak_bytes", 0));
+  record->host_memory_peak_bytes =
+      std::max(record->host_memory_peak_bytes, fold.read.integer_or("host_memory_peak_bytes", 0));
+  return {};
+}
+
+Result<void> struck(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  record->struck.push_back({.trial = fold.read.string("trial"),
+                            .technique = fold.read.string("technique"),
+                            .num_devices = static_cast<int>(fold.read.integer("num_devices")),
+                            .reason = fold.read.string("reason")});
+  return {};
+}
+
+Result<void> job_changed(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  const std::optional<JobEvent> happened = job_event_from(fold.read.string("happened"));
+  if (!happened) return cannot_follow(fold.where, fold.event, "it does not say what happened to the job");
+  SATURN_TRY_VOID(fold.move(*record, *happened));
+  record->reason = fold.read.string("reason");
+  if (*happened == JobEvent::reset) {
+    // A retry goes on from the last checkpoint; what was struck or failed is tried afresh.
+    record->first_attempt += static_cast<int>(record->attempts.size());
+    record->attempts.clear();
+    record->struck.clear();
+    record->not_before_s = 0.0;
+  }
+  return {};
+}
+
+Result<void> run_ended(Fold& fold) {
+  fold.state.ended = true;
+  fold.state.outcome = fold.read.string("outcome");
+  fold.state.exit_code = static_cast<int>(fold.read.integer("exit_code"));
+  return {};
+}
+
+Result<void> dispatch(Fold& fold) {
+  switch (fold.event.kind) {
+    case EventKind::run_started:
+      return run_started(fold);
+    case EventKind::batch_accepted:
+      return batch_accepted(fold);
+    case EventKind::planned:
+      return planned(fold);
+    case EventKind::attempt_started:
+      return attempt_started(fold);
+    case EventKind::training:
+    case EventKind::progress:
+      return stepped(fold);
+    case EventKind::saving:
+      return saving(fold);
+    case EventKind::checkpoint:
+      return checkpoint(fold);
+    case EventKind::metric:
+      return metric(fold);
+    case EventKind::stopping:
+      return stopping(fold);
+    case EventKind::attempt_ended:
+      return attempt_ended(fold);
+    case EventKind::struck:
+      return struck(fold);
+    case EventKind::job_changed:
+      return job_changed(fold);
+    case EventKind::run_ended:
+      return run_ended(fold);
+  }
+  SATURN_CHECK(false, "every kind of event is folded");
+  return {};
+}
+
+}  // namespace
+
+double JobRecord::time_s(double now_s) const {
+  double total = 0.0;
+  for (const Attempt& attempt : attempts) total += attempt.end_s.value_or(now_s) - attempt.start_s;
+  return total;
+}
+
+int JobRecord::num_failures() const {
+  return static_cast<int>(std::count_if(attempts.begin(), attempts.end(),
+                                        [](const Attempt& attempt) { return !attempt.error_class.empty(); }));
+}
+
+JobRecord* RunState::find(const std::string& job) {
+  const auto it =
+      std::find_if(jobs.begin(), jobs.end(), [&](const JobRecord& record) { return record.name == job; });
+  return it == jobs.end() ? nullptr : &*it;
+}
+
+const JobRecord* RunState::find(const std::string& job) const {
+  return const_cast<RunState*>(this)->find(job);
+}
+
+bool RunState::all_final() const {
+  return std::all_of(jobs.begin(), jobs.end(),
+                     [](const JobRecord& record) { return is_final(record.state); });
+}
+
+const PlanRecord* RunState::first_plan_of_last_controller() const {
+  if (plans.empty()) return nullptr;
+  return &plans[std::min(num_plans_before, plans.size() - 1)];
+}
+
+Result<void> apply(RunState& state, const Event& event, const std::string& where) {
+  if (event.seq != state.next_seq)
+    return cannot_follow(where, event, "event " + std::to_string(state.next_seq) + " comes next");
+  if (event.seq == 0 && event.kind != EventKind::run_started)
+    return cannot_follow(where, event, "a journal begins with run_started");
+  Diagnostics missing;
+  JsonReader reader(event.details, where, "", missing);
+  Fold fold{.state = state, .event = event, .where = where, .read = reader};
+  // A faulty event leaves the state as it was: events of a job touch its record alone.
+  const JobRecord* const record = state.find(event.job);
+  const std::optional<JobRecord> record_before = record ? std::optional(*record) : std::nullopt;
+  const std::optional<RunState> state_before = record ? std::nullopt : std::optional(state);
+  Result<void> applied = dispatch(fold);
+  if (applied.ok() && !missing.empty()) applied = missing;
+  if (!applied.ok()) {
+    if (record_before) *state.find(event.job) = *record_before;
+    if (state_before) state = *state_before;
+    return applied;
+  }
+  state.next_seq = event.seq + 1;
+  state.time_s = event.time_s;
+  return {};
+}
+
+Result<RunState> fold(const std::vector<Event>& events, const std::string& where) {
+  RunState state;
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    SATURN_TRY_VOID(apply(state, events[i], position(where, static_cast<int>(i) + 1, 1)));
+  }
+  return state;
+}
+
+}  // namespace saturn::journal
