@@ -36,7 +36,7 @@ function(saturn_import_torch name)
   add_library(${name} SHARED IMPORTED GLOBAL)
   set_target_properties(${name} PROPERTIES
     IMPORTED_LOCATION ${libtorch_dir}/lib/lib${name}.so
-    INTERFACE_INCLUDE_DIRECTORIES ${libtorch_dir}/include
+    INTERFACE_INCLUDE_DIRECTORIES "${libtorch_dir}/include;${libtorch_dir}/include/torch/csrc/api/include"
     INTERFACE_COMPILE_DEFINITIONS "${ARG_DEFINITIONS}"
     INTERFACE_LINK_LIBRARIES "${ARG_LIBRARIES}")
 endfunction()

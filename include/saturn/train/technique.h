@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "saturn/base/result.h"
+#include "saturn/data/micro_batch.h"
 #include "saturn/train/communicator.h"
 #include "saturn/train/model.h"
 
@@ -22,40 +23,15 @@ struct Job;
 
 namespace saturn::train {
 
-/// Consecutive rows of a global batch. A rank without rows of its own still takes part in the collectives:
-/// it computes one row that does not count.
-struct RowRange {
-  std::int64_t first = 0;
-  std::int64_t count = 0;
-  bool counts = true;
+using data::MicroBatch;
+using data::MicroBatches;
+using data::RowRange;
 
-  bool operator==(const RowRange&) const = default;
-};
-
-/// `rows` cut into `parts` consecutive ranges whose sizes differ by at most one, the longer ones first.
-std::vector<RowRange> split_rows(RowRange rows, std::int64_t parts);
-
-/// Samples of one forward and backward on this rank.
-struct MicroBatch {
-  RowRange rows;
-  at::Tensor inputs;   ///< text: int64 tokens_BT
-  at::Tensor targets;  ///< text: int64 next tokens_BT
-};
-
-/// This rank's part of one global batch.
-struct MicroBatches {
-  std::int64_t step = 0;
-  std::int64_t num_rows = 0;     ///< of the global batch
-  std::int64_t num_targets = 0;  ///< of the global batch
-  std::vector<MicroBatch> parts;
-};
-
-/// What one optimiser step did; the same on every rank.
+/// What one optimiser step did.
 struct StepStats {
-  double loss_sum = 0.0;  ///< over the targets of the global batch
-  std::int64_t num_targets = 0;
-  double gradient_norm = 0.0;  ///< of the whole model, before clipping
-  double learning_rate = 0.0;
+  double loss_sum = 0.0;       ///< over this rank's targets that count; the trainer adds the ranks'
+  double gradient_norm = 0.0;  ///< of the whole model before clipping, the same on every rank
+  bool applied = true;         ///< false: the norm is not finite, and no weight was changed (on any rank)
 };
 
 /// Sums of this rank's rows; the trainer adds them over the ranks.
@@ -102,7 +78,7 @@ class Technique {
   virtual std::vector<RowRange> micro_batches_of(std::int64_t num_rows) const;
 
   /// Forward, backward, clipping and the optimiser's step over one global batch.
-  virtual Result<StepStats> step(const MicroBatches& batches) = 0;
+  virtual Result<StepStats> step(const MicroBatches& batches, double learning_rate) = 0;
 
   /// Loss without training; the model does not change.
   virtual Result<EvaluationSums> evaluate(const MicroBatches& batches) = 0;
@@ -112,6 +88,9 @@ class Technique {
 
   /// Called after `for_each_state` was used to load: derived copies are remade.
   virtual void state_loaded() {}
+
+  /// Waits until the device has done what was asked of it, so that a clock read next is honest.
+  void synchronize() const;
 
   /// All weights, whole, in fp32 on the CPU: on rank 0 (others may return nothing). A collective.
   virtual Result<NamedTensors> gather_weights() = 0;

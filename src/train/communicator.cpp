@@ -1,0 +1,126 @@
+// c10d behind a small door: a TCP store under the attempt's key, and Gloo (or NCCL) over it.
+
+#include "saturn/train/communicator.h"
+
+#include <ATen/ATen.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#ifdef SATURN_CUDA
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
+
+#include "saturn/base/check.h"
+#include "saturn/base/log.h"
+
+namespace saturn::train {
+namespace {
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1e3));
+}
+
+c10::intrusive_ptr<c10d::Store> meet(const Meeting& meeting) {
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<std::uint16_t>(meeting.port);
+  options.isServer = meeting.rank == 0;
+  options.numWorkers = static_cast<std::size_t>(meeting.num_ranks);
+  options.waitWorkers = false;  // the group's own connections wait for everyone
+  options.timeout = milliseconds(meeting.timeout_s);
+  if (meeting.rank == 0 && meeting.listen_fd >= 0) options.masterListenFd = meeting.listen_fd;
+  auto store = c10::make_intrusive<c10d::TCPStore>(meeting.host, options);
+  return c10::make_intrusive<c10d::PrefixStore>(meeting.key, std::move(store));
+}
+
+void use_gloo(c10d::ProcessGroup& group, const c10::intrusive_ptr<c10d::Store>& store,
+              const Meeting& meeting) {
+  auto options = c10d::ProcessGroupGloo::Options::create(milliseconds(meeting.timeout_s));
+  options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(meeting.host));
+  auto gloo =
+      c10::make_intrusive<c10d::ProcessGroupGloo>(store, meeting.rank, meeting.num_ranks, std::move(options));
+  group.setBackend(c10::kCPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
+  // Ranks that share a GPU go through the host too.
+  group.setBackend(c10::kCUDA, c10d::ProcessGroup::BackendType::GLOO, gloo);
+  group.setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+}
+
+#ifdef SATURN_CUDA
+void use_nccl(c10d::ProcessGroup& group, const c10::intrusive_ptr<c10d::Store>& store,
+              const Meeting& meeting) {
+  auto options = c10d::ProcessGroupNCCL::Options::create();
+  options->timeout = milliseconds(meeting.timeout_s);
+  auto nccl = c10::make_intrusive<c10d::ProcessGroupNCCL>(store, meeting.rank, meeting.num_ranks, options);
+  group.setBackend(c10::kCUDA, c10d::ProcessGroup::BackendType::NCCL, nccl);
+  group.setDefaultBackend(c10d::ProcessGroup::BackendType::NCCL);
+}
+#endif
+
+}  // namespace
+
+Communicator::Communicator(int rank, int num_ranks) : rank_(rank), num_ranks_(num_ranks) {}
+
+Communicator::~Communicator() {
+  // A group that is still up here belongs to a rank that failed: its threads may wait for peers that are
+  // gone, so it is left to the end of the process (which is _exit).
+  if (group_) (void)group_.release();
+}
+
+Result<std::unique_ptr<Communicator>> Communicator::connect(Meeting meeting) {
+  SATURN_CHECK(meeting.rank >= 0 && meeting.rank < meeting.num_ranks, "a rank is below the number of ranks");
+  auto communicator = std::unique_ptr<Communicator>(new Communicator(meeting.rank, meeting.num_ranks));
+  if (meeting.num_ranks == 1) {
+    if (meeting.listen_fd >= 0) ::close(meeting.listen_fd);
+    return communicator;
+  }
+#ifndef SATURN_CUDA
+  if (meeting.nccl)
+    return Diagnostic{.kind = Kind::machine,
+                      .what = "NCCL was asked for and this build has none",
+                      .expected = "a build with SATURN_CUDA",
+                      .fix = "cmake --preset cuda && cmake --build --preset cuda"};
+#endif
+  const c10::intrusive_ptr<c10d::Store> store = meet(meeting);
+  auto group = c10::make_intrusive<c10d::ProcessGroup>(store, meeting.rank, meeting.num_ranks);
+#ifdef SATURN_CUDA
+  if (meeting.nccl) use_nccl(*group, store, meeting);
+#endif
+  if (!meeting.nccl) use_gloo(*group, store, meeting);
+  communicator->group_ = std::move(group);
+  return communicator;
+}
+
+void Communicator::sum(at::Tensor& tensor) {
+  if (!group_) return;
+  std::vector<at::Tensor> tensors = {tensor};
+  group_->allreduce(tensors)->wait();
+}
+
+void Communicator::broadcast(at::Tensor& tensor) {
+  if (!group_) return;
+  std::vector<at::Tensor> tensors = {tensor};
+  group_->broadcast(tensors)->wait();
+}
+
+void Communicator::barrier() {
+  if (!group_) return;
+  group_->barrier()->wait();
+}
+
+void Communicator::set_timeout(double timeout_s) {
+  if (group_) group_->setTimeout(milliseconds(timeout_s));
+}
+
+void Communicator::shutdown() {
+  if (!group_) return;
+  barrier();  // no rank takes its connections away while another still waits on them
+#ifdef SATURN_CUDA
+  if (group_->getBackendType() == c10d::ProcessGroup::BackendType::NCCL) group_->shutdown();
+#endif
+  group_.reset();  // Gloo ends its threads and connections in its destructor
+}
+
+}  // namespace saturn::train

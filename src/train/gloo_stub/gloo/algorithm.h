@@ -1,0 +1,2 @@
+// Stand-in, see README.
+#pragma once

@@ -1,0 +1,6 @@
+// Stand-in, see README.
+#pragma once
+namespace gloo::transport {
+class Device;
+class UnboundBuffer;
+}  // namespace gloo::transport
