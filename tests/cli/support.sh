@@ -1,0 +1,45 @@
+# Runs one script of this folder in an empty folder of its own, under helpers that say what differed.
+# Scripts see $SATURN (the executable), $SATURN_SOURCE_DIR, $SATURN_BINARY_DIR and $SATURN_TRAIN (0 or 1).
+# shellcheck shell=bash
+
+set -euo pipefail
+
+# run <exit code> <command>...: runs the command with stdout and stderr in the files out and err.
+run() {
+  local want=$1 got=0
+  shift
+  "$@" >out 2>err </dev/null || got=$?
+  [[ $got == "$want" ]] || broken "exit code $got, expected $want: $*" out err
+}
+
+# has <file> <text>...: the file holds each text.
+has() {
+  local file=$1 text
+  shift
+  for text in "$@"; do grep -qF -- "$text" "$file" || broken "not in $file: $text" "$file"; done
+}
+
+# lacks <file> <text>...: the file holds none of the texts.
+lacks() {
+  local file=$1 text
+  shift
+  for text in "$@"; do ! grep -qF -- "$text" "$file" || broken "in $file: $text" "$file"; done
+}
+
+skip() {
+  printf 'skipped: %s\n' "$*"
+  exit 77
+}
+
+broken() {
+  printf '%s\n' "$1" >&2
+  shift
+  for file in "$@"; do printf -- '--- %s\n%s\n' "$file" "$(cat "$file")" >&2; done
+  exit 1
+}
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+# shellcheck source=/dev/null
+source "$1"
