@@ -1,12 +1,157 @@
-// What every drawing of a schedule asks of it.
+// A schedule from a plan or from a run, and what every drawing asks of it.
 
 #include "saturn/view/schedule.h"
 
 #include <algorithm>
-#include <limits>
+#include <map>
 #include <numeric>
 
+#include "saturn/base/units.h"
+
 namespace saturn::view {
+namespace {
+
+// Finds jobs and lanes by name, and adds those that are new.
+class Builder {
+ public:
+  explicit Builder(Schedule& schedule) : schedule_(schedule) {
+    for (std::size_t j = 0; j < schedule.jobs.size(); ++j) jobs_.emplace(schedule.jobs[j], j);
+    for (const Lane& lane : schedule.lanes) add_node(lane.node, lane.device + 1);
+  }
+
+  std::size_t job(const std::string& name) {
+    const auto [found, is_new] = jobs_.emplace(name, schedule_.jobs.size());
+    if (is_new) schedule_.jobs.push_back(name);
+    return found->second;
+  }
+
+  /// Devices 0 to num_devices - 1 of a node exist.
+  void add_node(const std::string& node, int num_devices) {
+    const auto [found, is_new] = num_devices_.emplace(node, num_devices);
+    if (is_new) nodes_.push_back(node);
+    found->second = std::max(found->second, num_devices);
+  }
+
+  void add(Bar bar, const std::vector<plan::Device>& devices) {
+    for (const plan::Device& device : devices) add_node(device.node, device.index + 1);
+    schedule_.bars.push_back(std::move(bar));
+    devices_.push_back(devices);
+  }
+
+  /// Lays the lanes out, by node in order of appearance, and puts the bars that were added on them.
+  void finish() {
+    std::map<std::string, std::size_t> first_lane;
+    schedule_.lanes.clear();
+    for (const std::string& node : nodes_) {
+      first_lane[node] = schedule_.lanes.size();
+      for (int d = 0; d < num_devices_[node]; ++d) schedule_.lanes.push_back({node, d});
+    }
+    const std::size_t first_bar = schedule_.bars.size() - devices_.size();
+    for (std::size_t i = 0; i < devices_.size(); ++i) {
+      std::vector<std::size_t>& lanes = schedule_.bars[first_bar + i].lanes;
+      for (const plan::Device& device : devices_[i])
+        lanes.push_back(first_lane[device.node] + static_cast<std::size_t>(device.index));
+      std::sort(lanes.begin(), lanes.end());
+    }
+  }
+
+ private:
+  Schedule& schedule_;
+  std::map<std::string, std::size_t> jobs_;
+  std::vector<std::string> nodes_;
+  std::map<std::string, int> num_devices_;
+  std::vector<std::vector<plan::Device>> devices_;  // of the bars added
+};
+
+std::string outcome_of(const journal::Attempt& attempt) {
+  if (!attempt.end_s) return "running";
+  if (attempt.requested) return "stopped";
+  return attempt.error_class.empty() ? "" : "failed";
+}
+
+std::vector<plan::Device> devices_of(const Schedule& schedule, const Bar& bar) {
+  std::vector<plan::Device> devices;
+  for (const std::size_t lane : bar.lanes)
+    devices.push_back({schedule.lanes[lane].node, schedule.lanes[lane].device});
+  return devices;
+}
+
+// `schedule` again, on the lanes and with the jobs of `first` before its own.
+Schedule laid_on(const Schedule& first, const Schedule& schedule) {
+  Schedule out = schedule;
+  out.lanes = first.lanes;
+  out.jobs = first.jobs;
+  out.bars.clear();
+  Builder builder(out);
+  for (const Lane& lane : schedule.lanes) builder.add_node(lane.node, lane.device + 1);
+  for (const std::string& job : schedule.jobs) builder.job(job);
+  for (const Bar& bar : schedule.bars) {
+    Bar moved = bar;
+    moved.job = builder.job(schedule.jobs[bar.job]);
+    moved.lanes.clear();
+    builder.add(std::move(moved), devices_of(schedule, bar));
+  }
+  builder.finish();
+  return out;
+}
+
+}  // namespace
+
+Schedule schedule_of(const plan::Plan& plan, const std::vector<plan::Node>& nodes) {
+  Schedule schedule;
+  Builder builder(schedule);
+  for (const plan::Node& node : nodes) builder.add_node(node.name, node.num_devices);
+  for (const plan::Assignment& assignment : plan.assignments) {
+    Bar bar{.job = builder.job(assignment.job),
+            .segment = assignment.segment,
+            .technique = assignment.technique,
+            .num_ranks = assignment.num_ranks,
+            .start_s = assignment.start_s,
+            .duration_s = assignment.duration_s};
+    const bool has_steps = assignment.to_step > 1 || assignment.from_step > 0;  // a bare table has none
+    if (has_steps) {
+      bar.from_step = assignment.from_step;
+      bar.to_step = assignment.to_step;
+    }
+    builder.add(std::move(bar), assignment.devices);
+  }
+  builder.finish();
+  if (plan.origin_s > 0) schedule.zero = "Time 0 is " + format_duration(plan.origin_s) + " into the run.";
+  schedule.certificate = Certificate{.makespan_s = plan.makespan_s,
+                                     .lower_bound_s = plan.lower_bound_s,
+                                     .gap = plan.gap(),
+                                     .status = plan::name_of(plan.status),
+                                     .baselines = plan.baselines};
+  return schedule;
+}
+
+Schedule schedule_of(const journal::RunState& state, double now_s) {
+  Schedule schedule;
+  Builder builder(schedule);
+  for (const journal::JobRecord& job : state.jobs) {
+    const std::size_t index = builder.job(job.name);
+    for (const journal::Attempt& attempt : job.attempts) {
+      const double end_s = attempt.end_s.value_or(std::max(now_s, attempt.start_s));
+      builder.add(Bar{.job = index,
+                      .segment = attempt.number,
+                      .technique = attempt.technique,
+                      .num_ranks = attempt.num_ranks,
+                      .start_s = attempt.start_s,
+                      .duration_s = end_s - attempt.start_s,
+                      .from_step = attempt.from_step,
+                      .to_step = attempt.last_step,
+                      .outcome = outcome_of(attempt)},
+                  attempt.devices);
+    }
+  }
+  builder.finish();
+  return schedule;
+}
+
+void align(Schedule& left, Schedule& right) {
+  right = laid_on(left, right);
+  left = laid_on(right, left);
+}
 
 double end_s(const Schedule& schedule) {
   double end = 0.0;

@@ -94,7 +94,8 @@ std::string_view tail(std::string_view text, int columns) {
     left -= columns_of_code(next.code);
     at += next.size;
   }
-  while (at < text.size() && columns_of_code(character_at(text, at).code) == 0) at += character_at(text, at).size;
+  while (at < text.size() && columns_of_code(character_at(text, at).code) == 0)
+    at += character_at(text, at).size;
   return text.substr(at);
 }
 
@@ -206,11 +207,22 @@ std::string Table::text(const Terminal& terminal, int indent) const {
   std::stable_sort(droppable.begin(), droppable.end(), [&](std::size_t a, std::size_t b) {
     return columns_[a].drop_order < columns_[b].drop_order;
   });
+  std::vector<std::size_t> dropped;
   for (const std::size_t c : droppable) {
     if (excess() <= 0) break;
     shown[c] = false;
+    dropped.push_back(c);
     widths = wished;
     shrink_to(kReadable);
+  }
+  for (auto c = dropped.rbegin(); c != dropped.rend();
+       ++c) {  // a narrow one may fit where a wide one did not
+    const std::vector<int> before = widths;
+    shown[*c] = true;
+    shrink_to(kReadable);
+    if (excess() <= 0) continue;
+    shown[*c] = false;
+    widths = before;
   }
   shrink_to(kLeastShrunk);
   for (std::size_t c = columns_.size(); c-- > 1 && excess() > 0;) shown[c] = false;  // narrower than meant

@@ -9,6 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "saturn/journal/run_state.h"
+#include "saturn/plan/plan.h"
+
 namespace saturn::view {
 
 /// One device.
@@ -48,6 +51,16 @@ struct Schedule {
   std::string zero;  ///< what time 0 is where it is not the start of the run
   std::optional<Certificate> certificate;
 };
+
+/// What `plan` intends. `nodes` adds devices that it leaves idle; without them only devices up to the last
+/// one that is used are known.
+Schedule schedule_of(const plan::Plan& plan, const std::vector<plan::Node>& nodes = {});
+
+/// What a run did so far: a bar per attempt, open ones up to `now_s`, in seconds of run time.
+Schedule schedule_of(const journal::RunState& state, double now_s);
+
+/// Gives both schedules the same lanes and jobs, so that they can be drawn under each other.
+void align(Schedule& left, Schedule& right);
 
 /// The end of the last bar; 0 without bars.
 double end_s(const Schedule& schedule);
