@@ -3,7 +3,6 @@
 #pragma once
 
 #include <condition_variable>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -55,10 +54,12 @@ class RankChannel {
   void run();                       // the thread: reads and beats
   void take_bytes();                // one read, with descriptors that came along
   void place(const Json& message);  // a whole message into assign_ or requests_
-  [[noreturn]] void controller_gone();
+  void nudge();
+  [[noreturn]] void misunderstood(const Diagnostics& faults);
+  [[noreturn]] void end_rank();  // with whatever it started
 
   FileDescriptor fd_;
-  FileDescriptor stop_;  // an eventfd that ends the thread
+  FileDescriptor nudge_;  // an eventfd: the thread looks at its state again
   Options options_;
 
   std::mutex send_mutex_;
@@ -66,9 +67,10 @@ class RankChannel {
   std::mutex mutex_;  // guards what follows
   std::condition_variable arrived_;
   std::unique_ptr<Assign> assign_;
-  std::deque<ToRank> requests_;
+  std::vector<ToRank> requests_;
   FileDescriptor passed_;
   bool beating_ = false;
+  bool stopping_ = false;
   Heartbeat progress_;
 
   FrameReader reader_;  // the thread's alone

@@ -50,10 +50,12 @@ class Stream {
   int fd() const { return fd_.get(); }
 
   /// Queues `message` and writes what the socket takes. `pass_fd` (-1 = none) travels with its first byte.
-  /// False where the other end is gone or has not read for 64 MiB.
-  bool send(const Json& message, int pass_fd = -1);
-  bool flush();
+  /// Nothing happens where the other end is gone: `receive` tells that.
+  void send(const Json& message, int pass_fd = -1);
+  void flush();
   bool wants_to_write() const { return !queue_.empty(); }
+  /// More than 64 MiB are waiting for the other end to read.
+  bool is_stuck() const;
 
   enum class State { open, ended, fault };
   /// Appends the messages that have arrived, at most about 1 MiB of them a call.
