@@ -1,0 +1,391 @@
+// Annealing. A move changes one or two nodes' lists; only the part of a list after the change is scheduled
+// again, from the device free times remembered before every position.
+
+#include "plan/anneal.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "plan/timeline.h"
+#include "saturn/base/random.h"
+
+namespace saturn::plan {
+namespace {
+
+// -ln(u) without libm, so that every machine accepts the same moves: ln(m 2^e) with m in [0.75, 1.5) by the
+// series of 2 artanh((m - 1) / (m + 1)).
+double minus_log(double u) {
+  int exponent = 0;
+  while (u < 0.75) {
+    u *= 2.0;
+    ++exponent;
+  }
+  const double z = (u - 1.0) / (u + 1.0);
+  const double z2 = z * z;
+  double term = z;
+  double sum = 0.0;
+  for (int k = 1; k < 26; k += 2) {
+    sum += term / k;
+    term *= z2;
+  }
+  return 0.693147180559945309 * exponent - 2.0 * sum;
+}
+
+// Exponential variates: a move that costs d is accepted at temperature T when d < T * variate.
+const std::array<double, 4096>& exponentials() {
+  static const std::array<double, 4096> kTable = [] {
+    std::array<double, 4096> table{};
+    for (std::size_t i = 0; i < table.size(); ++i) {
+      table[i] = minus_log((static_cast<double>(i) + 0.5) / static_cast<double>(table.size()));
+    }
+    return table;
+  }();
+  return kTable;
+}
+
+struct Item {
+  int task;
+  int mode;
+  int width;
+  double time_s;
+};
+
+struct NodeList {
+  int width = 0;
+  int device_class = 0;
+  double price = 1.0;
+  std::vector<Item> items;
+  std::vector<double> before;  // (items + 1) x width: free times before each position, ascending
+  double makespan_s = 0.0;
+  double finish_s = 0.0;  // sum over devices
+
+  const double* state(std::size_t position) const { return before.data() + position * width; }
+};
+
+// A node's list as a move would leave it.
+struct Draft {
+  int node = -1;
+  std::size_t from = 0;  // first position that differs
+  std::vector<Item> items;
+  std::vector<double> before;
+  double makespan_s = 0.0;
+  double finish_s = 0.0;
+};
+
+class Annealer {
+ public:
+  Annealer(const Reduced& reduced, const Solution& start, const AnnealOptions& options)
+      : reduced_(reduced), options_(options), random_(mix_key(options.seed, 0x616e6e65616c)) {
+    for (std::size_t n = 0; n < reduced.nodes.size(); ++n) {
+      NodeList list;
+      list.width = reduced.nodes[n].width;
+      list.device_class = reduced.nodes[n].device_class;
+      if (!options.class_price.empty()) list.price = options.class_price[list.device_class];
+      devices_ += list.width * list.price;
+      nodes_.push_back(std::move(list));
+    }
+    for (const Choice& choice : start) nodes_[choice.node].items.push_back(item(choice.task, choice.mode));
+    node_of_.resize(reduced.tasks.size());
+    for (std::size_t n = 0; n < nodes_.size(); ++n) {
+      schedule_all(static_cast<int>(n));
+      for (const Item& one : nodes_[n].items) node_of_[one.task] = static_cast<int>(n);
+    }
+    scale_ = 1.0 / std::max(options.bound_s, 1e-12);
+    remember_best();
+  }
+
+  AnnealResult run(const Budget& budget) {
+    const auto num_tasks = static_cast<double>(std::max<std::size_t>(reduced_.tasks.size(), 1));
+    const double hot = 0.35 / num_tasks * options_.heat;
+    const double cold = hot / 60.0;
+    // The temperature falls by a constant factor every `stretch` evaluations; 1/60 overall in 256 steps.
+    const std::int64_t stretch = std::max<std::int64_t>(1, budget.iterations / 256);
+    constexpr double kFactor = 0.98413;  // 60^(-1/256)
+    const std::array<double, 4096>& variates = exponentials();
+    double temperature = hot;
+    double cost = total_cost();
+    std::int64_t done = 0;
+    for (; done < budget.iterations; ++done) {
+      if (done % 256 == 0 && budget.out_of_time && budget.out_of_time()) break;
+      if (done % stretch == 0 && done > 0) temperature = std::max(cold, temperature * kFactor);
+      num_drafts_ = 0;
+      if (!propose()) continue;
+      const double next = draft_cost();
+      if (next - cost < temperature * variates[random_.next() >> 52]) {
+        commit();
+        cost = next;
+        if (makespan_s() < best_s_) {
+          remember_best();
+          if (best_s_ <= options_.bound_s) break;
+        }
+      }
+    }
+    return {best_solution(), best_s_, done};
+  }
+
+ private:
+  Item item(int task, int mode) const {
+    const Mode& one = reduced_.tasks[task].modes[mode];
+    return {task, mode, one.width, one.time_s};
+  }
+
+  void schedule_all(int n) {
+    NodeList& list = nodes_[n];
+    list.before.assign((list.items.size() + 1) * list.width, 0.0);
+    for (std::size_t i = 0; i < list.items.size(); ++i) {
+      double* next = list.before.data() + (i + 1) * list.width;
+      std::memcpy(next, list.state(i), sizeof(double) * list.width);
+      place_on(next, list.width, list.items[i].width, list.items[i].time_s);
+    }
+    summarise(list.before.data() + list.items.size() * list.width, list.width, list.makespan_s,
+              list.finish_s);
+  }
+
+  static void summarise(const double* free_s, int width, double& makespan_s, double& finish_s) {
+    makespan_s = free_s[width - 1];
+    finish_s = 0.0;
+    for (int d = 0; d < width; ++d) finish_s += free_s[d];
+  }
+
+  double makespan_s() const {
+    double most = 0.0;
+    for (const NodeList& list : nodes_) most = std::max(most, list.makespan_s);
+    return most;
+  }
+
+  double cost_of(double makespan_s, double finish_s) const {
+    return (makespan_s + options_.idle_weight * finish_s / devices_) * scale_;
+  }
+
+  double total_cost() {
+    double most = 0.0;
+    finish_s_ = 0.0;
+    for (const NodeList& list : nodes_) {
+      most = std::max(most, list.makespan_s);
+      finish_s_ += list.finish_s * list.price;
+    }
+    return cost_of(most, finish_s_);
+  }
+
+  double draft_cost() {
+    double most = 0.0;
+    double finish = finish_s_;
+    for (int d = 0; d < num_drafts_; ++d) {
+      most = std::max(most, drafts_[d].makespan_s);
+      const NodeList& list = nodes_[drafts_[d].node];
+      finish += (drafts_[d].finish_s - list.finish_s) * list.price;
+    }
+    for (std::size_t n = 0; n < nodes_.size(); ++n) {
+      bool drafted = false;
+      for (int d = 0; d < num_drafts_; ++d) drafted |= drafts_[d].node == static_cast<int>(n);
+      if (!drafted) most = std::max(most, nodes_[n].makespan_s);
+    }
+    draft_finish_s_ = finish;
+    return cost_of(most, finish);
+  }
+
+  void commit() {
+    for (int d = 0; d < num_drafts_; ++d) {
+      Draft& draft = drafts_[d];
+      NodeList& list = nodes_[draft.node];
+      list.items.swap(draft.items);
+      list.before.swap(draft.before);
+      list.makespan_s = draft.makespan_s;
+      list.finish_s = draft.finish_s;
+      for (std::size_t i = draft.from; i < list.items.size(); ++i) node_of_[list.items[i].task] = draft.node;
+    }
+    finish_s_ = draft_finish_s_;
+  }
+
+  Draft& draft_of(int n) {
+    Draft& draft = drafts_[num_drafts_++];
+    draft.node = n;
+    draft.items = nodes_[n].items;
+    return draft;
+  }
+
+  void finish_draft(Draft& draft, std::size_t from) {
+    const NodeList& list = nodes_[draft.node];
+    const int width = list.width;
+    draft.from = from;
+    draft.before.resize((draft.items.size() + 1) * width);
+    std::memcpy(draft.before.data(), list.before.data(), sizeof(double) * width * (from + 1));
+    for (std::size_t i = from; i < draft.items.size(); ++i) {
+      double* next = draft.before.data() + (i + 1) * width;
+      std::memcpy(next, next - width, sizeof(double) * width);
+      place_on(next, width, draft.items[i].width, draft.items[i].time_s);
+    }
+    summarise(draft.before.data() + draft.items.size() * width, width, draft.makespan_s, draft.finish_s);
+  }
+
+  // Some mode of `task` on node `n`, other than `except`; mostly a neighbour in width. -1 where there is
+  // none.
+  int some_mode(int task, int n, int except) {
+    const Task& one = reduced_.tasks[task];
+    const int count = static_cast<int>(one.modes.size());
+    if (except >= 0 && (random_.next() & 3) != 0) {
+      const int neighbour = except + ((random_.next() & 1) != 0 ? 1 : -1);
+      if (neighbour >= 0 && neighbour < count && can_run(reduced_, one, one.modes[neighbour], n))
+        return neighbour;
+    }
+    const int first = static_cast<int>(random_.below(static_cast<std::uint64_t>(count)));
+    for (int k = 0; k < count; ++k) {
+      const int m = (first + k) % count;
+      if (m != except && can_run(reduced_, one, one.modes[m], n)) return m;
+    }
+    return -1;
+  }
+
+  // The mode to run `task` on `n`: as now where it can, sometimes another.
+  int carried_mode(const Item& one, int n) {
+    const Task& task = reduced_.tasks[one.task];
+    if (random_.below(4) != 0 && can_run(reduced_, task, task.modes[one.mode], n)) return one.mode;
+    const int other = some_mode(one.task, n, -1);
+    return other;
+  }
+
+  int some_node() {
+    if (nodes_.size() == 1) return 0;
+    // Half of the moves start at a node that ends last.
+    if ((random_.next() & 1) != 0) {
+      int last = 0;
+      for (std::size_t n = 1; n < nodes_.size(); ++n) {
+        if (nodes_[n].makespan_s > nodes_[last].makespan_s) last = static_cast<int>(n);
+      }
+      return last;
+    }
+    return node_of_[random_.below(node_of_.size())];
+  }
+
+  bool propose() {
+    const int a = some_node();
+    if (nodes_[a].items.empty()) return false;
+    const std::uint64_t kind = random_.below(100);
+    if (nodes_.size() > 1 && kind < 45) {
+      int b = static_cast<int>(random_.below(nodes_.size() - 1));
+      if (b >= a) ++b;
+      return kind < 22 || nodes_[b].items.empty() ? send(a, b) : exchange(a, b);
+    }
+    switch (random_.below(4)) {
+      case 0:
+        return change_mode(a);
+      case 1:
+        return swap(a);
+      default:
+        return relocate(a);
+    }
+  }
+
+  bool change_mode(int n) {
+    const std::size_t i = random_.below(nodes_[n].items.size());
+    const Item& now = nodes_[n].items[i];
+    const int mode = some_mode(now.task, n, now.mode);
+    if (mode < 0) return false;
+    Draft& draft = draft_of(n);
+    draft.items[i] = item(now.task, mode);
+    finish_draft(draft, i);
+    return true;
+  }
+
+  bool swap(int n) {
+    const std::size_t count = nodes_[n].items.size();
+    if (count < 2) return false;
+    std::size_t i = random_.below(count);
+    std::size_t j = random_.below(count - 1);
+    if (j >= i) ++j;
+    if (i > j) std::swap(i, j);
+    Draft& draft = draft_of(n);
+    std::swap(draft.items[i], draft.items[j]);
+    finish_draft(draft, i);
+    return true;
+  }
+
+  bool relocate(int n) {
+    const std::size_t count = nodes_[n].items.size();
+    if (count < 2) return false;
+    const std::size_t i = random_.below(count);
+    std::size_t j = random_.below(count - 1);
+    if (j >= i) ++j;
+    Item moved = nodes_[n].items[i];
+    if (random_.below(3) == 0) {
+      const int mode = some_mode(moved.task, n, moved.mode);
+      if (mode >= 0) moved = item(moved.task, mode);
+    }
+    Draft& draft = draft_of(n);
+    draft.items.erase(draft.items.begin() + static_cast<std::ptrdiff_t>(i));
+    draft.items.insert(draft.items.begin() + static_cast<std::ptrdiff_t>(j), moved);
+    finish_draft(draft, std::min(i, j));
+    return true;
+  }
+
+  bool send(int a, int b) {
+    const std::size_t i = random_.below(nodes_[a].items.size());
+    const Item now = nodes_[a].items[i];
+    const int mode = carried_mode(now, b);
+    if (mode < 0) return false;
+    const std::size_t j = random_.below(nodes_[b].items.size() + 1);
+    Draft& from = draft_of(a);
+    from.items.erase(from.items.begin() + static_cast<std::ptrdiff_t>(i));
+    finish_draft(from, i);
+    Draft& to = draft_of(b);
+    to.items.insert(to.items.begin() + static_cast<std::ptrdiff_t>(j), item(now.task, mode));
+    finish_draft(to, j);
+    return true;
+  }
+
+  bool exchange(int a, int b) {
+    const std::size_t i = random_.below(nodes_[a].items.size());
+    const std::size_t j = random_.below(nodes_[b].items.size());
+    const Item left = nodes_[a].items[i];
+    const Item right = nodes_[b].items[j];
+    const int left_mode = carried_mode(left, b);
+    const int right_mode = carried_mode(right, a);
+    if (left_mode < 0 || right_mode < 0) return false;
+    Draft& first = draft_of(a);
+    first.items[i] = item(right.task, right_mode);
+    finish_draft(first, i);
+    Draft& second = draft_of(b);
+    second.items[j] = item(left.task, left_mode);
+    finish_draft(second, j);
+    return true;
+  }
+
+  void remember_best() {
+    best_s_ = makespan_s();
+    best_.resize(nodes_.size());
+    for (std::size_t n = 0; n < nodes_.size(); ++n) best_[n] = nodes_[n].items;
+  }
+
+  Solution best_solution() const {
+    Solution solution;
+    for (std::size_t n = 0; n < best_.size(); ++n) {
+      for (const Item& one : best_[n]) solution.push_back({one.task, static_cast<int>(n), one.mode});
+    }
+    return solution;
+  }
+
+  const Reduced& reduced_;
+  const AnnealOptions& options_;
+  Random random_;
+  std::vector<NodeList> nodes_;
+  std::vector<int> node_of_;
+  std::array<Draft, 2> drafts_;
+  int num_drafts_ = 0;
+  double devices_ = 0.0;
+  double scale_ = 1.0;
+  double finish_s_ = 0.0;
+  double draft_finish_s_ = 0.0;
+  double best_s_ = kNever;
+  std::vector<std::vector<Item>> best_;
+};
+
+}  // namespace
+
+AnnealResult anneal(const Reduced& reduced, const Solution& start, const AnnealOptions& options,
+                    const Budget& budget) {
+  if (start.empty()) return {start, 0.0, 0};
+  return Annealer(reduced, start, options).run(budget);
+}
+
+}  // namespace saturn::plan

@@ -1,0 +1,231 @@
+// The simple bound and the pattern LP.
+
+#include "plan/bounds.h"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+
+#include "plan/coin.h"
+#include "plan/patterns.h"
+
+namespace saturn::plan {
+namespace {
+
+// The LP's rows and columns, for reading its solution back.
+struct AllotmentLp {
+  struct Choice {
+    int column;
+    std::size_t type;
+    std::size_t group;
+    int mode;
+    int width_index;
+  };
+  LinearProgram program;
+  std::vector<NodeGroup> groups;
+  std::vector<TaskType> types;
+  std::vector<Choice> choices;
+  std::vector<std::vector<int>> width_row;  // per group and width
+  std::vector<int> time_row;                // per group: sum of patterns <= count T
+  std::vector<int> type_row;                // per type: every task chosen once
+  std::vector<int> longest_row;             // per type: its mean time <= T
+  int makespan = 0;
+};
+
+int index_of(const std::vector<int>& widths, int width) {
+  return static_cast<int>(std::lower_bound(widths.begin(), widths.end(), width) - widths.begin());
+}
+
+void add_pattern(AllotmentLp& lp, std::size_t g, const std::vector<int>& counts) {
+  const int column = lp.program.add_column(0.0);
+  for (std::size_t w = 0; w < counts.size(); ++w) {
+    if (counts[w] > 0) lp.program.put(lp.width_row[g][w], column, counts[w]);
+  }
+  lp.program.put(lp.time_row[g], column, -1.0);
+}
+
+AllotmentLp build(const Reduced& reduced, double upper_s, double unit_s) {
+  AllotmentLp lp;
+  lp.groups = node_groups(reduced);
+  lp.types = task_types(reduced);
+  LinearProgram& program = lp.program;
+  lp.makespan = program.add_column(1.0);
+  for (const NodeGroup& group : lp.groups) {
+    std::vector<int> rows;
+    for (std::size_t w = 0; w < group.widths.size(); ++w) rows.push_back(program.add_row(0.0, kUnbounded));
+    lp.width_row.push_back(rows);
+    lp.time_row.push_back(program.add_row(0.0, kUnbounded));
+    program.put(lp.time_row.back(), lp.makespan, group.count);
+  }
+  for (std::size_t k = 0; k < lp.types.size(); ++k) {
+    const auto count = static_cast<double>(lp.types[k].tasks.size());
+    lp.type_row.push_back(program.add_row(count, count));
+    lp.longest_row.push_back(program.add_row(0.0, kUnbounded));
+    program.put(lp.longest_row.back(), lp.makespan, count);
+    const std::vector<Mode>& modes = lp.types[k].first->modes;
+    for (int m = 0; m < static_cast<int>(modes.size()); ++m) {
+      if (modes[m].time_s >= upper_s) continue;
+      for (std::size_t g = 0; g < lp.groups.size(); ++g) {
+        if (lp.groups[g].device_class != modes[m].device_class || modes[m].width > lp.groups[g].width)
+          continue;
+        const int column = program.add_column(0.0);
+        const int w = index_of(lp.groups[g].widths, modes[m].width);
+        program.put(lp.type_row.back(), column, 1.0);
+        program.put(lp.longest_row.back(), column, -modes[m].time_s / unit_s);
+        program.put(lp.width_row[g][w], column, -modes[m].time_s / unit_s);
+        lp.choices.push_back({column, k, g, m, w});
+      }
+    }
+  }
+  // One pattern per width to start from; the others are priced in.
+  for (std::size_t g = 0; g < lp.groups.size(); ++g) {
+    for (std::size_t w = 0; w < lp.groups[g].widths.size(); ++w) {
+      std::vector<int> counts(lp.groups[g].widths.size(), 0);
+      counts[w] = lp.groups[g].width / lp.groups[g].widths[w];
+      add_pattern(lp, g, counts);
+    }
+  }
+  return lp;
+}
+
+// The bound that non-negative prices prove, computed here and not by the LP.
+double proved_s(const AllotmentLp& lp, const LpResult& result, std::vector<double>& group_value) {
+  double capacity = 0.0;
+  std::vector<std::vector<double>> price(lp.groups.size());
+  group_value.assign(lp.groups.size(), 0.0);
+  for (std::size_t g = 0; g < lp.groups.size(); ++g) {
+    for (const int row : lp.width_row[g]) price[g].push_back(std::max(0.0, result.dual[row]));
+    group_value[g] = best_pattern(lp.groups[g].widths, price[g], lp.groups[g].width).value;
+    capacity += lp.groups[g].count * group_value[g];
+  }
+  std::vector<double> longest(lp.types.size());
+  std::vector<double> least(lp.types.size(), kNever);
+  for (std::size_t k = 0; k < lp.types.size(); ++k) {
+    longest[k] = std::max(0.0, result.dual[lp.longest_row[k]]);
+    capacity += longest[k] * static_cast<double>(lp.types[k].tasks.size());
+  }
+  for (const AllotmentLp::Choice& choice : lp.choices) {
+    const double time_s = lp.types[choice.type].first->modes[choice.mode].time_s;
+    least[choice.type] = std::min(least[choice.type],
+                                  time_s * (price[choice.group][choice.width_index] + longest[choice.type]));
+  }
+  if (capacity <= 0.0) return 0.0;
+  double sum = 0.0;
+  for (std::size_t k = 0; k < lp.types.size(); ++k) {
+    if (least[k] == kNever) return kNever;  // no mode beats the upper bound: nothing does
+    sum += least[k] * static_cast<double>(lp.types[k].tasks.size());
+  }
+  return sum / capacity * (1.0 - 1e-12);
+}
+
+// Whole choices near the fractional ones: the likeliest mode, then the narrower and the wider of each
+// mixture.
+std::vector<Allotment> round(const Reduced& reduced, const AllotmentLp& lp, const LpResult& result) {
+  std::vector<std::vector<std::pair<double, int>>> shares(lp.types.size());
+  for (const AllotmentLp::Choice& choice : lp.choices) {
+    const double share = result.x[choice.column];
+    if (share > 1e-7) shares[choice.type].emplace_back(share, choice.mode);
+  }
+  std::vector<Allotment> roundings;
+  for (int kind = 0; kind < 3; ++kind) {
+    Allotment allotment(reduced.tasks.size(), 0);
+    for (std::size_t k = 0; k < lp.types.size(); ++k) {
+      std::vector<std::pair<double, int>> left = shares[k];
+      if (left.empty()) left.emplace_back(1.0, 0);
+      const std::vector<Mode>& modes = lp.types[k].first->modes;
+      for (const int task : lp.types[k].tasks) {
+        const auto it = std::max_element(left.begin(), left.end(), [&](const auto& a, const auto& b) {
+          if (kind == 0 || (a.first >= 1.0) != (b.first >= 1.0)) return a.first < b.first;
+          return kind == 1 ? modes[a.second].width > modes[b.second].width
+                           : modes[a.second].width < modes[b.second].width;
+        });
+        allotment[task] = it->second;
+        it->first -= 1.0;
+      }
+    }
+    if (roundings.empty() || roundings.back() != allotment) roundings.push_back(std::move(allotment));
+  }
+  return roundings;
+}
+
+}  // namespace
+
+double simple_bound_s(const Reduced& reduced) {
+  double area = 0.0;
+  int devices = 0;
+  for (const ReducedNode& node : reduced.nodes) devices += node.width;
+  // A chain of predecessors ends no earlier than the fastest modes of all its links. `validate` has refused
+  // cycles, so taking tasks when their predecessors are known ends.
+  std::vector<double> end_s(reduced.tasks.size(), -1.0);
+  double bound_s = 0.0;
+  std::vector<std::size_t> pending(reduced.tasks.size());
+  std::iota(pending.begin(), pending.end(), 0);
+  while (!pending.empty()) {
+    std::vector<std::size_t> later;
+    for (const std::size_t t : pending) {
+      const Task& task = reduced.tasks[t];
+      double ready_s = task.release_s;
+      for (const int before : task.after)
+        ready_s = end_s[before] < 0.0 ? kNever : std::max(ready_s, end_s[before]);
+      if (ready_s == kNever) {
+        later.push_back(t);
+        continue;
+      }
+      double fastest_s = kNever;
+      double least = kNever;
+      for (const Mode& mode : task.modes) {
+        fastest_s = std::min(fastest_s, mode.time_s);
+        least = std::min(least, mode.width * mode.time_s);
+      }
+      end_s[t] = ready_s + fastest_s;
+      bound_s = std::max(bound_s, end_s[t]);
+      area += least;
+    }
+    if (later.size() == pending.size()) break;
+    pending.swap(later);
+  }
+  // Sums of many areas round up; stay below.
+  return devices > 0 ? std::max(bound_s, area / devices * (1.0 - 1e-12)) : bound_s;
+}
+
+AllotmentBound allotment_bound(const Reduced& reduced, double upper_s) {
+  AllotmentBound bound;
+  bound.bound_s = simple_bound_s(reduced);
+  if (reduced.tasks.empty() || bound.bound_s <= 0.0) return bound;
+  AllotmentLp lp = build(reduced, upper_s, bound.bound_s);
+  const LpResult result = solve_lp(lp.program, [&](const LpResult& now, LinearProgram&) {
+    bool added = false;
+    for (std::size_t g = 0; g < lp.groups.size(); ++g) {
+      std::vector<double> price;
+      for (const int row : lp.width_row[g]) price.push_back(std::max(0.0, now.dual[row]));
+      const BestPattern best = best_pattern(lp.groups[g].widths, price, lp.groups[g].width);
+      if (best.value <= now.dual[lp.time_row[g]] + 1e-9) continue;
+      add_pattern(lp, g, best.counts);
+      added = true;
+    }
+    return added;
+  });
+  if (!result.optimal) return bound;
+  std::vector<double> group_value;
+  const double proved = proved_s(lp, result, group_value);
+  bound.bound_s = std::max(bound.bound_s, std::min(proved, upper_s));
+  bound.roundings = round(reduced, lp, result);
+  if (reduced.num_classes > 1) {
+    std::vector<double> price(static_cast<std::size_t>(reduced.num_classes), 0.0);
+    std::vector<double> devices(price.size(), 0.0);
+    double total = 0.0;
+    for (std::size_t g = 0; g < lp.groups.size(); ++g) {
+      price[lp.groups[g].device_class] += group_value[g] * lp.groups[g].count;
+      devices[lp.groups[g].device_class] += lp.groups[g].width * lp.groups[g].count;
+      total += group_value[g] * lp.groups[g].count;
+    }
+    const double all = std::accumulate(devices.begin(), devices.end(), 0.0);
+    for (std::size_t c = 0; c < price.size(); ++c) {
+      const double mean = total > 0.0 && devices[c] > 0.0 ? price[c] / devices[c] * all / total : 1.0;
+      bound.class_price.push_back(std::clamp(mean, 0.05, 20.0));
+    }
+  }
+  return bound;
+}
+
+}  // namespace saturn::plan

@@ -1,0 +1,64 @@
+// Bookkeeping of the best plan and bound.
+
+#include "plan/incumbent.h"
+
+#include <cmath>
+
+namespace saturn::plan {
+
+Incumbent::Incumbent(const Reduced& reduced, const SolveOptions& options)
+    : reduced_(reduced), options_(options) {}
+
+bool Incumbent::offer(const Solution& solution, const std::string& by) {
+  if (solution.size() != reduced_.tasks.size()) return false;
+  const Value value = decode(reduced_, solution).value;
+  if (value.lateness_s == kNever) return false;
+  if (!solution_.empty() && !better(value, value_)) return false;
+  solution_ = solution;
+  value_ = value;
+  found_by_ = by;
+  report(by);
+  return true;
+}
+
+void Incumbent::raise_bound(double bound_s, const std::string& by) {
+  // A bound of 100.0000001 on whole numbers is noise of the arithmetic, not 101.
+  if (reduced_.integral) bound_s = std::ceil(bound_s - 1e-6 * std::max(1.0, std::abs(bound_s) * 1e-3));
+  if (bound_s <= bound_s_) return;
+  // Sums in another order differ in the last places; more than that is a wrong bound.
+  if (value_.lateness_s < kNever && bound_s > value_.makespan_s) {
+    SATURN_CHECK(bound_s <= value_.makespan_s * (1.0 + 1e-6) + 1e-6, "a lower bound is below every plan");
+    bound_s = value_.makespan_s;
+  }
+  bound_s_ = bound_s;
+  bound_by_ = by;
+  report(by);
+}
+
+bool Incumbent::proven() const {
+  if (reduced_.tasks.empty()) return true;
+  return reduced_.problem->objective == Objective::makespan && value_.feasible &&
+         value_.objective <= bound_s_;
+}
+
+bool Incumbent::within_gap() const {
+  if (proven()) return true;
+  if (options_.gap <= 0.0 || reduced_.problem->objective != Objective::makespan || !value_.feasible)
+    return false;
+  return value_.objective <= bound_s_ * (1.0 + options_.gap);
+}
+
+bool Incumbent::interrupted() const {
+  return options_.stop != nullptr && options_.stop->load(std::memory_order_relaxed);
+}
+
+double Incumbent::elapsed_s() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
+
+void Incumbent::report(const std::string& by) const {
+  if (!options_.on_progress) return;
+  options_.on_progress({elapsed_s(), value_.makespan_s, bound_s_, by});
+}
+
+}  // namespace saturn::plan

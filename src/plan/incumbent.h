@@ -1,0 +1,57 @@
+// The best plan and the best bound so far, and when to stop. Every stage reports here; nothing gets worse.
+
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "plan/decode.h"
+#include "plan/reduced.h"
+#include "saturn/plan/solve.h"
+
+namespace saturn::plan {
+
+class Incumbent {
+ public:
+  Incumbent(const Reduced& reduced, const SolveOptions& options);
+
+  /// Decodes and keeps `solution` where it is better; says whether it was.
+  bool offer(const Solution& solution, const std::string& by);
+
+  /// Raises the bound on the makespan (whole-number times round it up). A bound above a plan that `decode`
+  /// accepted would be our own mistake and aborts.
+  void raise_bound(double bound_s, const std::string& by);
+
+  const Solution& solution() const { return solution_; }
+  const Value& value() const { return value_; }
+  double bound_s() const { return bound_s_; }
+  const std::string& found_by() const { return found_by_; }
+  const std::string& bound_by() const { return bound_by_; }
+
+  /// The plan is proven best, or within the gap that was asked for.
+  bool proven() const;
+  bool within_gap() const;
+
+  bool interrupted() const;
+  double elapsed_s() const;
+  double left_s() const { return options_.time_limit_s - elapsed_s(); }
+
+  /// Time is up, a signal came, or nothing better is asked for.
+  bool finished() const { return interrupted() || left_s() <= 0.0 || within_gap(); }
+
+  std::int64_t iterations = 0;
+
+ private:
+  void report(const std::string& by) const;
+
+  const Reduced& reduced_;
+  const SolveOptions& options_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  Solution solution_;
+  Value value_;
+  double bound_s_ = 0.0;
+  std::string found_by_;
+  std::string bound_by_;
+};
+
+}  // namespace saturn::plan
