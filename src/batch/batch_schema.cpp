@@ -1,0 +1,260 @@
+// The keys of DESIGN's batch file. What is written here is what is read, defaulted, explained and exported.
+
+#include "batch/batch_schema.h"
+
+namespace saturn::batch {
+namespace {
+
+constexpr double kMostInteger = 9007199254740992.0;  // 2^53: exact as a TOML integer and as a JSON number
+
+// Accessors are generic lambdas over one member path.
+#define SATURN_AT(path)  \
+  [](auto& t) -> auto& { \
+    return t.path;       \
+  }
+
+TableSchema table(std::string name, std::string help, TableSchema::Form form = TableSchema::Form::one) {
+  TableSchema schema;
+  schema.name = std::move(name);
+  schema.form = form;
+  schema.help = std::move(help);
+  return schema;
+}
+
+TableSchema batch_table() {
+  TableSchema schema = table("batch", "The batch itself.");
+  schema.required = true;
+  Keys<Batch>(schema)
+      .required("name", text("a name of letters, digits and . _ - + = , @"), SATURN_AT(name),
+                "names the run directory, runs/<name>")
+      .key("seed", integer(0, kMostInteger), SATURN_AT(seed), "seed of every job that names none");
+  return schema;
+}
+
+TableSchema devices_table() {
+  using devices::DevicesRequest;
+  using devices::NodeRequest;
+  TableSchema schema =
+      table("devices", "Where the jobs run. Absent: the GPUs of this machine, else its cores.");
+  Keys<DevicesRequest>(schema)
+      .key("cpu_slots", integer(1, 4096), SATURN_AT(cpu_slots),
+           "slots made of this machine's cores, even beside GPUs")
+      .key("threads_per_slot", integer(1, 4096), SATURN_AT(threads_per_slot),
+           "threads (and cores) of a slot; absent: the cores divided by the slots")
+      .key("oversubscribe", boolean(), SATURN_AT(oversubscribe),
+           "allow more slot threads than there are cores")
+      .key("memory_per_slot", size(), SATURN_AT(memory_per_slot_bytes),
+           "limit of what a slot's job allocates")
+      .key("gpu_share", integer(1, 16), SATURN_AT(gpu_share), "devices made of each GPU");
+  TableSchema node = table("node", "A node described instead of detected, to plan for another machine.",
+                           TableSchema::Form::many);
+  Keys<NodeRequest>(node)
+      .required("name", text("a name of letters, digits and . _ - + = , @"), SATURN_AT(name),
+                "name of the node")
+      .required("class", text("a device class, as \"cpu\" or \"a100\""), SATURN_AT(device_class),
+                "what its devices are")
+      .required("count", integer(1, 4096), SATURN_AT(count), "how many devices")
+      .key("memory", size(), SATURN_AT(memory_bytes), "memory of one device; 0: no limit");
+  schema.tables.push_back(std::move(node));
+  return schema;
+}
+
+TableSchema data_table() {
+  TableSchema schema =
+      table("data", "A data source; jobs name it by the NAME in [data.NAME].", TableSchema::Form::named);
+  schema.required = true;
+  Keys<DataDraft>(schema)
+      .required("kind", one_of({"text", "tokens"}), SATURN_AT(kind),
+                "text: a text file; tokens: .bin shards as nanoGPT or llm.c write them")
+      .required("path", text("a path, relative to this file"), SATURN_AT(path),
+                "a file, or a pattern such as \"train_*.bin\"")
+      .key("tokenizer", one_of({"bytes"}), SATURN_AT(tokenizer), "text only: how text becomes tokens")
+      .required("sequence_length", integer(1, 1 << 20), SATURN_AT(sequence_length), "tokens of one sample")
+      .custom(
+          "validation",
+          {.type = Shape::Type::text_or_number,
+           .minimum = 0,
+           .maximum = 1,
+           .below_maximum = true,
+           .meaning = "a path"},
+          [](DataDraft& draft, const TomlValue& value) {
+            draft.validation_path = value.is_number() ? "" : value.spelled;
+            draft.validation_share = value.is_number() ? value.number : 0.0;
+          },
+          "0.1", "share of the tokens held out at the end (0: none), or the path of other data")
+      .custom(
+          "vocabulary_size", integer(2, 1 << 24),
+          [](DataDraft& draft, const TomlValue& value) {
+            draft.vocabulary_size = static_cast<int>(integer_of(value));
+          },
+          "",
+          "tokens only: every token is below it; absent: 50257 for 16-bit tokens, 128256 for 32-bit ones");
+  return schema;
+}
+
+TableSchema optimizer_table() {
+  TableSchema schema = table("optimizer", "How the weights follow their gradients.");
+  Keys<Optimizer>(schema)
+      .key("kind", one_of({"adamw"}), SATURN_AT(kind), "AdamW with decoupled weight decay")
+      .required("lr", at_least(0), SATURN_AT(lr), "peak learning rate")
+      .key("weight_decay", at_least(0), SATURN_AT(weight_decay), "per step, times the learning rate")
+      .custom(
+          "betas", number_list(2, 0, 1),
+          [](Optimizer& optimizer, const TomlValue& value) {
+            optimizer.beta1 = value.elements[0].number;
+            optimizer.beta2 = value.elements[1].number;
+          },
+          "[0.9, 0.999]", "decay of the first and the second moment")
+      .key("eps", above(0), SATURN_AT(eps), "added to the root of the second moment")
+      .key("momentum", number(0, 1), SATURN_AT(momentum),
+           "for optimisers that have one; AdamW's is its first beta")
+      .key("clip_norm", at_least(0), SATURN_AT(clip_norm),
+           "largest global norm of the gradient; 0: no clipping");
+  return schema;
+}
+
+TableSchema schedule_table() {
+  TableSchema schema = table("schedule", "How the learning rate moves.");
+  Keys<Schedule>(schema)
+      .key("kind", one_of({"constant", "linear", "cosine", "step"}), SATURN_AT(kind), "after the warm-up")
+      .key("warmup_steps", integer(0), SATURN_AT(warmup_steps), "steps from 0 to lr in a line")
+      .key("minimum_lr", at_least(0), SATURN_AT(minimum_lr), "where linear and cosine end; the least of step")
+      .key("decay_every", integer(0), SATURN_AT(decay_every), "step: steps between two decays")
+      .key("decay_factor", {.type = Shape::Type::number, .minimum = 0, .maximum = 1, .above_minimum = true},
+           SATURN_AT(decay_factor), "step: what each decay multiplies by");
+  return schema;
+}
+
+TableSchema job_table() {
+  TableSchema schema = table("job", "A training run, or a family of them.", TableSchema::Form::many);
+  schema.required = true;
+  Keys<JobDraft>(schema)
+      .required("name", text("a name, with {key} where a grid varies a key"), SATURN_AT(job.name),
+                "unique; {lr} stands for the value as written here")
+      .required("model", text("a preset of `saturn models`, or a path"), SATURN_AT(model),
+                "a preset, a TOML of sizes, or a Hugging Face directory")
+      .required("data", text("the NAME of a [data.NAME]"), SATURN_AT(job.data), "the data source")
+      .key("epochs", above(0), SATURN_AT(epochs), "passes over the training data; this, or steps, or tokens")
+      .key("steps", integer(1), SATURN_AT(steps), "optimiser steps")
+      .key("tokens", integer(1, kMostInteger), SATURN_AT(tokens),
+           "tokens trained on, rounded up to whole steps")
+      .required("batch_size", integer(1, 1 << 24), SATURN_AT(job.batch_size),
+                "samples of a step over all devices, the same whatever the technique")
+      .key("micro_batches", integer(1, 1 << 24), SATURN_AT(job.micro_batches),
+           "parts of a batch whose gradients are accumulated")
+      .key("precision", one_of({"fp32", "bf16"}), SATURN_AT(job.precision),
+           "of weights in use and activations")
+      .key("dropout", {.type = Shape::Type::number, .minimum = 0, .maximum = 1, .below_maximum = true},
+           SATURN_AT(job.dropout), "share of activations dropped while training")
+      .key("evaluate_every", integer(0), SATURN_AT(job.evaluate_every),
+           "steps between validations; 0: only at the end")
+      .key("techniques", text_list("a technique of `saturn techniques`"), SATURN_AT(job.techniques),
+           "which may be chosen; absent: all that apply")
+      .key("devices", integer_list(1, 65536), SATURN_AT(job.devices),
+           "device counts that may be chosen; absent: all")
+      .key("seed", integer(0, kMostInteger), SATURN_AT(seed),
+           "of weights, order and dropout; absent: the batch's");
+  schema.tables.push_back(optimizer_table());
+  schema.tables.push_back(schedule_table());
+  schema.tables.push_back(table("grid",
+                                "Lists of values: one job for each combination. A key is any key of the job.",
+                                TableSchema::Form::axes));
+  schema.tables.push_back(table("zip", "Lists of one length, walked side by side.", TableSchema::Form::axes));
+  TableSchema random =
+      table("random", "Drawn values: a list to choose from, or {min, max} with log = true or step = N.",
+            TableSchema::Form::axes);
+  Keys<RandomDraft>(random)
+      .required("samples", integer(1, 10000), SATURN_AT(samples), "points to draw; {sample} is their number")
+      .key("seed", integer(0, kMostInteger), SATURN_AT(seed), "of the draws; absent: the batch's");
+  schema.tables.push_back(std::move(random));
+  return schema;
+}
+
+TableSchema profile_table() {
+  TableSchema schema = table("profile", "How configurations are measured.");
+  Keys<ProfileSettings>(schema)
+      .key("warmup_steps", integer(0, 10000), SATURN_AT(warmup_steps), "steps before the timed ones")
+      .key("trial_steps", integer(1, 10000), SATURN_AT(trial_steps), "timed steps")
+      .key("budget", duration(), SATURN_AT(budget_s), "stop measuring after it; 0: none")
+      .key("trial_timeout", duration(), SATURN_AT(trial_timeout_s), "a trial that takes longer has failed");
+  return schema;
+}
+
+TableSchema plan_table() {
+  TableSchema schema = table("plan", "How the schedule is solved.");
+  Keys<PlanSettings>(schema)
+      .key("objective", one_of({"makespan"}), SATURN_AT(objective), "what is made small")
+      .key("time_limit", duration(), SATURN_AT(time_limit_s), "of the solver")
+      .key("gap", number(0, 1), SATURN_AT(gap), "stop once the plan is proved this close to the best")
+      .key("iterations", integer(0), SATURN_AT(iterations),
+           "instead of the time limit, for repeatable plans; 0: off");
+  return schema;
+}
+
+TableSchema run_table() {
+  TableSchema schema = table("run", "How the plan is carried out.");
+  Keys<RunSettings>(schema)
+      .key("checkpoint_every", integer(0), SATURN_AT(checkpoint_every), "steps; 0: none before the end")
+      .key("introspect_every", duration(), SATURN_AT(introspect_every_s),
+           "time between two looks at the plan; 0: never")
+      .key("max_restarts", integer(0, 1000), SATURN_AT(max_restarts), "of one job, before it has failed")
+      .key("keep_checkpoints", integer(1, 1000), SATURN_AT(keep_checkpoints), "of one job")
+      .key("log_every", integer(1), SATURN_AT(log_every), "steps between two lines of metrics.jsonl");
+  return schema;
+}
+
+#undef SATURN_AT
+
+TableSchema root_table() {
+  TableSchema root = table("", "A batch: jobs, their data, and where they run.");
+  root.tables = {batch_table(),   devices_table(), data_table(), job_table(),
+                 profile_table(), plan_table(),    run_table()};
+  return root;
+}
+
+}  // namespace
+
+const TableSchema& batch_schema() {
+  static const TableSchema schema = root_table();
+  return schema;
+}
+
+const TableSchema& schema_of(const std::string& path) {
+  const TableSchema* schema = &batch_schema();
+  for (std::size_t begin = 0; begin < path.size();) {
+    const std::size_t end = std::min(path.find('.', begin), path.size());
+    schema = schema->find_table(path.substr(begin, end - begin));
+    SATURN_CHECK(schema != nullptr, "only declared tables are asked for");
+    begin = end + 1;
+  }
+  return *schema;
+}
+
+std::optional<HyperParameter> find_hyper_parameter(const std::string& name) {
+  std::optional<HyperParameter> found;
+  for (const std::string table : {"", "optimizer", "schedule"}) {
+    for (const KeySchema& key : schema_of(table.empty() ? "job" : "job." + table).keys) {
+      const HyperParameter candidate{table, &key};
+      if (candidate.name() == "name") continue;
+      if (candidate.name() == name) return candidate;
+      if (key.name != name) continue;
+      if (found) return std::nullopt;  // two tables have it: only the full name will do
+      found = candidate;
+    }
+  }
+  return found;
+}
+
+std::vector<std::string> hyper_parameter_names() {
+  std::vector<std::string> names;
+  for (const std::string table : {"", "optimizer", "schedule"}) {
+    for (const KeySchema& key : schema_of(table.empty() ? "job" : "job." + table).keys) {
+      if (table.empty() && key.name == "name") continue;
+      const bool short_name_will_do = find_hyper_parameter(key.name).has_value();
+      names.push_back(short_name_will_do ? key.name : HyperParameter{table, &key}.name());
+    }
+  }
+  return names;
+}
+
+}  // namespace saturn::batch

@@ -1,0 +1,188 @@
+// Checks across the keys of one job.
+
+#include "batch/check_job.h"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+#include "batch/schema_table.h"
+#include "saturn/base/nearest.h"
+#include "saturn/batch/technique_spec.h"
+
+namespace saturn::batch {
+namespace {
+
+// Techniques that this program knows of and this build may lack.
+constexpr std::array<const char*, 8> kDesignedTechniques = {"single",  "ddp",    "fsdp",   "pipeline",
+                                                            "offload", "tensor", "hybrid", "external"};
+
+std::string whose(const Job& job) {
+  return "job " + in_quotes(job.name) + ": ";
+}
+
+std::string line_of(const Job& job, const std::string& key) {
+  const auto it = job.positions.find(key);
+  return it == job.positions.end() ? "" : " (line " + std::to_string(it->second.line) + ")";
+}
+
+std::string list_text(const std::vector<int>& values) {
+  std::string text;
+  for (const int value : values) text += (text.empty() ? "" : ", ") + std::to_string(value);
+  return "[" + text + "]";
+}
+
+bool may_split_batch(const Job& job) {
+  for (const TechniqueSpec& spec : technique_specs()) {
+    const bool asked = job.techniques.empty() || std::find(job.techniques.begin(), job.techniques.end(),
+                                                           spec.name) != job.techniques.end();
+    if (asked && spec.splits_batch) return true;
+  }
+  return false;
+}
+
+// A batch must be cut evenly into micro-batches, and over the device counts the job itself asks for.
+void check_batch_size(const Job& job, Faults& faults) {
+  if (job.batch_size % job.micro_batches != 0) {
+    const bool grid = job.positions.contains("micro_batches");
+    faults.add(job.position_of("batch_size"),
+               whose(job) + "batch_size = " + std::to_string(job.batch_size) + " cannot be split into " +
+                   std::to_string(job.micro_batches) + " micro-batches",
+               "a multiple of micro_batches = " + std::to_string(job.micro_batches) +
+                   (grid ? line_of(job, "micro_batches") : ""),
+               "set batch_size = " +
+                   std::to_string((job.batch_size / job.micro_batches + 1) *
+                                  static_cast<std::int64_t>(job.micro_batches)) +
+                   ", or lower micro_batches");
+    return;
+  }
+  if (!may_split_batch(job)) return;
+  std::int64_t multiple = 1;
+  int culprit = 0;
+  for (const int count : job.devices) {
+    if (job.batch_size % count != 0) culprit = std::max(culprit, count);
+    if (multiple < job.batch_size * std::int64_t{64})
+      multiple = std::lcm(multiple, static_cast<std::int64_t>(count));
+  }
+  if (culprit == 0) return;
+  const std::int64_t next = (job.batch_size + multiple - 1) / multiple * multiple;
+  faults.add(job.position_of("batch_size"),
+             whose(job) + "batch_size = " + std::to_string(job.batch_size) + " cannot be split over " +
+                 std::to_string(culprit) + " devices",
+             "a multiple of every entry of devices = " + list_text(job.devices) + line_of(job, "devices"),
+             "set batch_size = " + std::to_string(next) + ", or remove " + std::to_string(culprit) +
+                 " from devices");
+}
+
+void check_against_data(const Job& job, const ReadData& data, Faults& faults) {
+  const std::int64_t samples = data.split.num_training_samples;
+  if (job.batch_size > samples) {
+    faults.add(job.position_of("batch_size"),
+               whose(job) + "batch_size = " + std::to_string(job.batch_size) + " is larger than the data",
+               "at most " + std::to_string(samples) + ", the training samples of data " + in_quotes(job.data),
+               "set batch_size = " + std::to_string(samples) + ", or lower sequence_length (line " +
+                   std::to_string(data.source.positions.at("sequence_length").line) + ")");
+  }
+  const std::int64_t steps = steps_of(job, data.source, samples);
+  if (job.schedule.warmup_steps > steps) {
+    faults.add(job.position_of("schedule.warmup_steps"),
+               whose(job) + "warmup_steps = " + std::to_string(job.schedule.warmup_steps) +
+                   " is more than the job trains",
+               "at most its " + std::to_string(steps) + " steps" + line_of(job, name_of(job.amount.unit)),
+               "set warmup_steps = " + std::to_string(steps / 10));
+  }
+}
+
+void check_against_model(const Job& job, const DataSource& data, Faults& faults) {
+  if (data.sequence_length > job.model.longest_sequence) {
+    faults.add(data.positions.at("sequence_length"),
+               whose(job) + "sequence_length = " + std::to_string(data.sequence_length) +
+                   " is longer than model " + in_quotes(job.model.name) + line_of(job, "model"),
+               "at most its " + std::to_string(job.model.longest_sequence) + " positions",
+               "set sequence_length = " + std::to_string(job.model.longest_sequence));
+  }
+  if (data.vocabulary_size > job.model.vocabulary) {
+    faults.add(
+        job.position_of("model"),
+        whose(job) + "model " + in_quotes(job.model.name) + " has a vocabulary of " +
+            std::to_string(job.model.vocabulary) + ", and data " + in_quotes(job.data) + " one of " +
+            std::to_string(data.vocabulary_size),
+        "a vocabulary of at least " + std::to_string(data.vocabulary_size),
+        "choose another model, or set vocabulary_size in [data." + job.data + "] if its tokens are smaller");
+  }
+}
+
+void check_optimization(const Job& job, Faults& faults) {
+  const Optimizer& optimizer = job.optimizer;
+  if (optimizer.momentum != 0.0) {
+    faults.add(job.position_of("optimizer.momentum"),
+               whose(job) + "momentum = " + toml_text(optimizer.momentum) + " is set, and adamw has none",
+               "no momentum with kind = \"adamw\"",
+               "remove it, or set betas = [" + toml_text(optimizer.momentum) + ", 0.999]");
+  }
+  if (optimizer.beta1 >= 1.0 || optimizer.beta2 >= 1.0) {
+    faults.add(job.position_of("optimizer.betas"), whose(job) + "betas of 1 never forget",
+               "two numbers below 1", "set betas = [0.9, 0.999]");
+  }
+  const Schedule& schedule = job.schedule;
+  if (schedule.minimum_lr > optimizer.lr) {
+    faults.add(job.position_of("schedule.minimum_lr"),
+               whose(job) + "minimum_lr = " + toml_text(schedule.minimum_lr) +
+                   " is above lr = " + toml_text(optimizer.lr) + line_of(job, "optimizer.lr"),
+               "at most lr", "set minimum_lr = " + toml_text(optimizer.lr / 10));
+  }
+  const bool steps = schedule.kind == "step";
+  if (steps && schedule.decay_every == 0) {
+    faults.add(job.position_of("schedule.kind"), whose(job) + "schedule \"step\" has no decay_every",
+               "decay_every = the steps between two decays", "add decay_every under [job.schedule]");
+  }
+  for (const char* key : {"decay_every", "decay_factor"}) {
+    if (steps || !job.positions.contains(std::string("schedule.") + key)) continue;
+    faults.add(
+        job.position_of(std::string("schedule.") + key),
+        whose(job) + key + " is set, and schedule " + in_quotes(schedule.kind) + " does not decay in steps",
+        std::string(key) + " only with kind = \"step\"", std::string("remove ") + key);
+  }
+}
+
+}  // namespace
+
+void check_choices(const Job& job, Faults& faults) {
+  std::vector<std::string> known;
+  for (const TechniqueSpec& spec : technique_specs()) known.emplace_back(spec.name);
+  for (std::size_t i = 0; i < job.techniques.size(); ++i) {
+    const std::string& name = job.techniques[i];
+    const SourcePosition at = job.position_of("techniques[" + std::to_string(i) + "]");
+    if (find_technique(name) == nullptr) {
+      const bool designed = std::find(kDesignedTechniques.begin(), kDesignedTechniques.end(), name) !=
+                            kDesignedTechniques.end();
+      const std::string near = designed ? "" : did_you_mean(name, known);
+      faults.add(at,
+                 "job " + in_quotes(job.name) + " asks for technique " + in_quotes(name) +
+                     (designed ? ", which is not in this build" : ", which does not exist"),
+                 "some of " + listed(known),
+                 near + (near.empty() ? "" : " ") + "`saturn techniques` describes each");
+    } else if (std::find(job.techniques.begin(), job.techniques.begin() + static_cast<std::ptrdiff_t>(i),
+                         name) != job.techniques.begin() + static_cast<std::ptrdiff_t>(i)) {
+      faults.add(at, whose(job) + "technique " + in_quotes(name) + " is listed twice", "each technique once",
+                 "remove one");
+    }
+  }
+  for (std::size_t i = 0; i < job.devices.size(); ++i) {
+    const auto here = job.devices.begin() + static_cast<std::ptrdiff_t>(i);
+    if (std::find(job.devices.begin(), here, job.devices[i]) == here) continue;
+    faults.add(job.position_of("devices[" + std::to_string(i) + "]"),
+               whose(job) + "device count " + std::to_string(job.devices[i]) + " is listed twice",
+               "each count once", "remove one");
+  }
+}
+
+void check_job(const Job& job, const ReadData* data, bool model_known, Faults& faults) {
+  check_batch_size(job, faults);
+  check_optimization(job, faults);
+  if (data == nullptr || !data->usable) return;
+  check_against_data(job, *data, faults);
+  if (model_known) check_against_model(job, data->source, faults);
+}
+
+}  // namespace saturn::batch

@@ -1,0 +1,39 @@
+// One architecture as the controller knows it: its sizes, how they are named elsewhere, and how they count.
+
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "batch/schema_table.h"
+#include "saturn/batch/model_spec.h"
+
+namespace saturn::batch {
+
+/// A size that does not go with the others; `key` is the family's name of it.
+struct SizeFault {
+  std::string key;
+  std::string what;
+  std::string expected;
+};
+
+struct Family {
+  const char* name;  ///< also Hugging Face's model_type
+  const char* summary;
+  TableSchema sizes;                               ///< target of its keys: the Json object of sizes
+  Json defaults;                                   ///< every key in order; null where it must be written
+  std::map<std::string, std::string> config_keys;  ///< size -> key of config.json
+  /// Keys of config.json that change the model, with the only value this build has for each.
+  std::map<std::string, Json> fixed_config;
+  std::vector<SizeFault> (*check)(const Json& sizes);
+  /// Derived sizes, the counts, and the fields of `spec` that every family has.
+  void (*settle)(ModelSpec& spec);
+  /// Parameters that do no work per token: position embeddings, and an embedding that is not the head.
+  std::int64_t (*idle_parameters)(const ModelSpec& spec);
+};
+
+const std::vector<Family>& families();
+const Family* find_family(const std::string& name);
+
+}  // namespace saturn::batch

@@ -1,0 +1,95 @@
+// Speed class and result digest.
+
+#include "saturn/batch/identity.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "batch/file_facts.h"
+#include "saturn/base/digest.h"
+#include "saturn/base/files.h"
+#include "saturn/base/version.h"
+
+namespace saturn::batch {
+namespace {
+
+Result<Json> digests_of(const std::vector<std::string>& files) {
+  Json digests = Json::array();
+  for (const std::string& file : files) {
+    SATURN_TRY(std::string digest, remembered_digest(file));
+    digests.push_back(std::move(digest));
+  }
+  return digests;
+}
+
+// Contents of the safetensors files a model starts from, by name.
+Result<Json> weights_digest(const ModelSpec& model) {
+  Json digests = Json::object();
+  if (model.directory.empty()) return digests;
+  std::vector<std::string> files;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(model.directory, error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")) files.push_back(name);
+  }
+  if (error) return system_fault(model.directory, "list", error.value());
+  std::sort(files.begin(), files.end());
+  for (const std::string& name : files) {
+    SATURN_TRY(digests[name], remembered_digest(join_path(model.directory, name)));
+  }
+  return digests;
+}
+
+}  // namespace
+
+std::string speed_class(const Job& job, const DataSource& data) {
+  const Json what = {{"family", job.model.family},
+                     {"sizes", job.model.sizes},
+                     {"data", name_of(data.kind)},
+                     {"tokenizer", data.tokenizer},
+                     {"sequence_length", data.sequence_length},
+                     {"batch_size", job.batch_size},
+                     {"micro_batches", job.micro_batches},
+                     {"precision", job.precision},
+                     {"dropout", job.dropout > 0},
+                     {"optimizer", job.optimizer.kind},
+                     {"momentum", job.optimizer.momentum > 0},
+                     {"clipping", job.optimizer.clip_norm > 0}};
+  std::string readable = job.model.name;
+  for (char& c : readable) {
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_';
+    if (!plain) c = '-';
+  }
+  return readable + "-s" + std::to_string(data.sequence_length) + "-b" + std::to_string(job.batch_size) +
+         "-" + job.precision + "-" + digest_of(to_line(what)).substr(0, 8);
+}
+
+Result<std::string> data_digest(const DataSource& data) {
+  SATURN_TRY(Json files, digests_of(data.files));
+  SATURN_TRY(Json validation, digests_of(data.validation_files));
+  const Json what = {{"kind", name_of(data.kind)},
+                     {"tokenizer", data.tokenizer},
+                     {"sequence_length", data.sequence_length},
+                     {"vocabulary_size", data.vocabulary_size},
+                     {"validation_share", data.validation_share},
+                     {"files", std::move(files)},
+                     {"validation_files", std::move(validation)}};
+  return digest_of(to_line(what));
+}
+
+Result<std::string> result_digest(const Job& job, const DataSource& data) {
+  SATURN_TRY(std::string data_content, data_digest(data));
+  SATURN_TRY(Json weights, weights_digest(job.model));
+  Json what = to_json(job);
+  // Not part of the result: what it is called, where its files are, and how it may be run.
+  for (const char* key : {"name", "data", "techniques", "devices"}) what.erase(key);
+  what["model"] = {{"family", job.model.family}, {"sizes", job.model.sizes}};
+  what["data_digest"] = std::move(data_content);
+  what["weights"] = std::move(weights);
+  what["training_version"] = kTrainingVersion;
+  return digest_of(to_line(what));
+}
+
+}  // namespace saturn::batch

@@ -1,0 +1,225 @@
+// Looks up the files of each data source, counts their tokens and checks that a sample fits.
+
+#include "batch/read_data.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "batch/batch_schema.h"
+#include "batch/data_files.h"
+#include "batch/expand.h"
+#include "saturn/base/files.h"
+#include "saturn/formats/token_shard.h"
+
+namespace saturn::batch {
+namespace {
+
+constexpr int kByteVocabulary = 256;
+constexpr int kVocabulary16 = 50257;   // GPT-2's
+constexpr int kVocabulary32 = 128256;  // LLaMA-3's
+
+// Files of one path: as shown in messages, absolute in the source, counted.
+struct FileList {
+  std::vector<std::string> shown;
+  std::vector<std::int64_t> counts;
+  bool good = true;
+};
+
+class Reader {
+ public:
+  Reader(const std::string& name, const TomlValue& table, const std::string& base_directory, Faults& faults)
+      : table_(table),
+        base_directory_(base_directory),
+        faults_(faults),
+        whose_("data " + in_quotes(name) + ": ") {
+    data_.source.name = name;
+  }
+
+  ReadData read() {
+    const std::size_t before = faults_.size();
+    read_keys(schema_of("data"), table_,
+              {.target = &draft_, .positions = &data_.source.positions, .prefix = "", .whose = whose_},
+              faults_);
+    data_.source.positions[""] = faults_.at(table_.place);
+    if (faults_.size() != before) return data_;
+    settle();
+    const FileList training = files_at("path", draft_.path, data_.source.files);
+    FileList validation;
+    if (!draft_.validation_path.empty()) {
+      validation = files_at("validation", draft_.validation_path, data_.source.validation_files);
+    }
+    if (!training.good || !validation.good) return data_;
+    settle_vocabulary(training, validation);
+    data_.split = cut(data_.source, {training.counts, validation.counts});
+    check_lengths(training, validation);
+    data_.usable = faults_.size() == before;
+    return data_;
+  }
+
+ private:
+  // What the draft says, and which of its keys do not belong to its kind.
+  void settle() {
+    DataSource& source = data_.source;
+    source.kind = draft_.kind == "tokens" ? DataKind::tokens : DataKind::text;
+    source.sequence_length = draft_.sequence_length;
+    source.validation_share = draft_.validation_path.empty() ? draft_.validation_share : 0.0;
+    if (source.kind == DataKind::tokens) {
+      source.tokenizer = "";
+      if (const auto it = source.positions.find("tokenizer"); it != source.positions.end()) {
+        faults_.add(it->second, whose_ + "tokenizer is set, but its files hold tokens already",
+                    "no tokenizer", "remove the line, or set kind = \"text\"");
+      }
+    } else {
+      source.tokenizer = draft_.tokenizer;
+      if (const auto it = source.positions.find("vocabulary_size"); it != source.positions.end()) {
+        faults_.add(it->second, whose_ + "vocabulary_size is set, but bytes are a vocabulary of 256",
+                    "no vocabulary_size", "remove the line, or set kind = \"tokens\"");
+      }
+    }
+  }
+
+  FileList files_at(const std::string& key, const std::string& written, std::vector<std::string>& absolute) {
+    FileList list;
+    const SourcePosition at = data_.source.positions[key];
+    const auto tell = [&](Diagnostics found) {
+      list.good = false;
+      for (Diagnostic& fault : found) {
+        const bool says_where = fault.what.find(fault.where) != std::string::npos;
+        faults_.add(at, whose_ + (says_where ? "" : fault.where + ": ") + fault.what, fault.expected,
+                    fault.fix);
+      }
+    };
+    auto files = resolve_files(join_path(base_directory_, written));
+    if (!files.ok()) {
+      tell(std::move(files).faults());
+      return list;
+    }
+    for (const std::string& file : *files) {
+      auto count = count_tokens(file, data_.source.kind);
+      if (!count.ok()) {
+        tell(std::move(count).faults());
+        continue;
+      }
+      list.shown.push_back(file);
+      list.counts.push_back(*count);
+      std::error_code error;
+      absolute.push_back(std::filesystem::absolute(file, error).lexically_normal().string());
+    }
+    return list;
+  }
+
+  // Tokens: one width for all files, and every token below the vocabulary.
+  void settle_vocabulary(const FileList& training, const FileList& validation) {
+    DataSource& source = data_.source;
+    source.vocabulary_size = kByteVocabulary;
+    if (source.kind != DataKind::tokens) return;
+    source.vocabulary_size = draft_.vocabulary_size;
+    int width = 0;
+    const auto check = [&](const std::string& key, const std::vector<std::string>& files) {
+      const SourcePosition at = source.positions[key];
+      for (const std::string& file : files) {
+        auto shard = formats::TokenShard::open(file);
+        if (!shard.ok()) continue;  // told by count_tokens, or gone since
+        if (width == 0) width = shard->width_bytes();
+        if (source.vocabulary_size == 0) source.vocabulary_size = width == 4 ? kVocabulary32 : kVocabulary16;
+        if (shard->width_bytes() != width) {
+          faults_.add(at,
+                      whose_ + file + " holds tokens of " + std::to_string(8 * shard->width_bytes()) +
+                          " bits, and the files before it of " + std::to_string(8 * width),
+                      "one kind of token file", "make two data sources of them");
+          continue;
+        }
+        if (const auto good = shard->check_vocabulary(source.vocabulary_size); !good.ok()) {
+          for (const Diagnostic& fault : good.faults()) {
+            faults_.add(at, whose_ + file + ": " + fault.what, fault.expected, fault.fix);
+          }
+        }
+      }
+    };
+    check("path", training.shown);
+    check("validation", validation.shown);
+  }
+
+  void check_lengths(const FileList& training, const FileList& validation) {
+    const DataSource& source = data_.source;
+    const std::string line = std::to_string(data_.source.positions["sequence_length"].line);
+    const std::string wanted =
+        std::to_string(source.sequence_length + 1) +
+        " tokens: one sample of sequence_length = " + std::to_string(source.sequence_length) + " (line " +
+        line + ") and the token after it";
+    const auto tell = [&](const std::string& key, const std::string& what, std::int64_t longest) {
+      faults_.add(position_of(key), whose_ + what, "at least " + wanted,
+                  longest >= 2 ? "lower sequence_length to at most " + std::to_string(longest - 1) +
+                                     ", or give longer data"
+                               : "give longer data");
+    };
+    const auto longest = [](const std::vector<Segment>& segments) {
+      std::int64_t most = 0;
+      for (const Segment& one : segments) most = std::max(most, one.num_tokens);
+      return most;
+    };
+    const std::int64_t in_training = longest(data_.split.training);
+    if (data_.split.num_training_samples == 0) {
+      const bool whole = source.validation_share == 0.0;
+      tell("path",
+           summary(training) + (whole ? "" : ", of which validation leaves " + std::to_string(in_training)),
+           in_training);
+      return;
+    }
+    if (!source.validation_files.empty() && data_.split.num_validation_samples == 0) {
+      tell("validation", summary(validation), longest(data_.split.validation));
+    } else if (source.validation_share > 0 && data_.split.num_validation_samples == 0) {
+      faults_.add(position_of("validation"),
+                  whose_ + "validation = " + toml_text(source.validation_share) + " holds out " +
+                      std::to_string(longest(data_.split.validation)) + " of " +
+                      std::to_string(total(training)) + " tokens",
+                  "at least " + wanted, "set a larger validation, or validation = 0 for none");
+    }
+  }
+
+  static std::int64_t total(const FileList& list) {
+    std::int64_t sum = 0;
+    for (const std::int64_t count : list.counts) sum += count;
+    return sum;
+  }
+
+  static std::string summary(const FileList& list) {
+    const std::string files = list.shown.size() == 1 ? list.shown.front() + " holds "
+                                                     : std::to_string(list.shown.size()) + " files hold ";
+    const std::int64_t tokens = total(list);
+    return files + std::to_string(tokens) + (tokens == 1 ? " token" : " tokens");
+  }
+
+  SourcePosition position_of(const std::string& key) const {
+    const auto it = data_.source.positions.find(key);
+    return it != data_.source.positions.end() ? it->second : data_.source.positions.at("");
+  }
+
+  const TomlValue& table_;
+  const std::string& base_directory_;
+  Faults& faults_;
+  std::string whose_;
+  DataDraft draft_;
+  ReadData data_;
+};
+
+}  // namespace
+
+std::map<std::string, ReadData> read_data(const TomlValue& tables, const std::string& base_directory,
+                                          Faults& faults) {
+  std::map<std::string, ReadData> all;
+  for (const TomlMember& member : tables.members) {
+    if (member.value.type != TomlValue::Type::table) {
+      faults.add(member.key_place, "data." + member.key + " is " + name_of(member.value.type),
+                 "a table, as [data.corpus]", "write [data.NAME] above its keys");
+      continue;
+    }
+    if (const std::string problem = name_problem(member.key); !problem.empty()) {
+      faults.add(member.key_place, "data source " + in_quotes(member.key) + " cannot be named so", problem);
+    }
+    all[member.key] = Reader(member.key, member.value, base_directory, faults).read();
+  }
+  return all;
+}
+
+}  // namespace saturn::batch
