@@ -1,0 +1,13 @@
+# Every batch in configs/ is without a fault once its data is there, and opens by saying what it shows.
+cp "$SATURN_SOURCE_DIR"/configs/*.toml .
+mkdir -p data/fineweb10B
+yes 'In the beginning God created the heaven and the earth.' | head -n 20000 >data/kjv.txt
+head -c 16000000 /dev/zero >data/fineweb10B/fineweb_train_000001.bin
+head -c 4000000 /dev/zero >data/fineweb10B/fineweb_val_000000.bin
+for config in *.toml; do
+  [[ $(head -c 2 "$config") == "# " ]] || broken "$config does not open with a comment" "$config"
+  run 0 "$SATURN" validate "$config"
+  has out "no fault"
+done
+run 2 "$SATURN" validate "$SATURN_SOURCE_DIR/tests/cli/no-such.toml"
+has err "no-such.toml"
