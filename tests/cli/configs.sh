@@ -1,7 +1,7 @@
 # Every batch in configs/ is without a fault once its data is there, and opens by saying what it shows.
 cp "$SATURN_SOURCE_DIR"/configs/*.toml .
 mkdir -p data/fineweb10B
-yes 'In the beginning God created the heaven and the earth.' | head -n 20000 >data/kjv.txt
+for _ in {1..400}; do printf 'In the beginning God created the heaven and the earth.\n%.0s' {1..50}; done >data/kjv.txt
 head -c 16000000 /dev/zero >data/fineweb10B/fineweb_train_000001.bin
 head -c 4000000 /dev/zero >data/fineweb10B/fineweb_val_000000.bin
 for config in *.toml; do

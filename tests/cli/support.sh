@@ -2,7 +2,8 @@
 # Scripts see $SATURN (the executable), $SATURN_SOURCE_DIR, $SATURN_BINARY_DIR and $SATURN_TRAIN (0 or 1).
 # shellcheck shell=bash
 
-set -euo pipefail
+set -Eeuo pipefail
+trap 'printf "%s:%s: exit code %s: %s\n" "${BASH_SOURCE[0]}" "$LINENO" "$?" "$BASH_COMMAND" >&2' ERR
 
 # run <exit code> <command>...: runs the command with stdout and stderr in the files out and err.
 run() {
