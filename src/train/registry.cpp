@@ -1,5 +1,7 @@
 // The lists of techniques and of models, in the order of their registry.def.
 
+#include "saturn/base/nearest.h"
+#include "saturn/batch/model_spec.h"
 #include "saturn/train/model.h"
 #include "saturn/train/technique.h"
 
@@ -33,6 +35,17 @@ const std::vector<ModelEntry>& model_entries() {
 #undef SATURN_MODEL
   };
   return entries;
+}
+
+Result<std::unique_ptr<Model>> make_model(const batch::ModelSpec& spec, const ModelOptions& options) {
+  std::vector<std::string> families;
+  for (const ModelEntry& entry : model_entries()) {
+    if (spec.family == entry.family) return entry.make(spec, options);
+    families.emplace_back(entry.family);
+  }
+  return Diagnostic{.what = "this training library has no model family " + in_quotes(spec.family),
+                    .expected = "one of " + listed(families),
+                    .fix = did_you_mean(spec.family, families)};
 }
 
 }  // namespace saturn::train

@@ -1,0 +1,51 @@
+// What `saturn worker` calls after opening the training library.
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "saturn/base/log.h"
+#include "saturn/train/rank.h"
+#include "saturn/worker/rank_channel.h"
+
+namespace saturn::train {
+namespace {
+
+class Channel final : public Controller {
+ public:
+  explicit Channel(worker::RankChannel& channel) : channel_(channel) {}
+  void send(const worker::FromRank& message) override { channel_.send(message); }
+  void set_progress(std::int64_t step, std::string doing) override {
+    channel_.set_progress(step, std::move(doing));
+  }
+  std::vector<worker::ToRank> take_requests() override { return channel_.take_requests(); }
+
+ private:
+  worker::RankChannel& channel_;
+};
+
+int serve(int control_fd) {
+  auto channel = worker::RankChannel::open(control_fd);
+  if (!channel.ok()) {
+    std::fputs(to_text(channel.faults()).c_str(), stderr);
+    return 2;
+  }
+  auto assign = (*channel)->wait_for_assign();
+  if (!assign.ok()) {
+    std::fputs(to_text(assign.faults()).c_str(), stderr);
+    return 2;
+  }
+  Channel controller(**channel);
+  return run_rank(*assign, controller);
+}
+
+}  // namespace
+}  // namespace saturn::train
+
+/// The only way in: speaks to the controller over `control_fd` until its work is done. Does not return: the
+/// library's threads are not worth the time, and after a failure not safe, to take down one by one.
+extern "C" __attribute__((visibility("default"))) int saturn_train_main(int control_fd) {
+  const int code = saturn::train::serve(control_fd);
+  std::fflush(nullptr);
+  ::_exit(code);
+}

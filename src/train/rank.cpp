@@ -1,0 +1,256 @@
+// The three modes of a rank: train a job to a step, measure a trial, or be the load beside one.
+
+#include "saturn/train/rank.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+
+#include "failure.h"
+#include "metrics_file.h"
+#include "saturn/base/files.h"
+#include "saturn/base/log.h"
+#include "saturn/train/memory.h"
+#include "training.h"
+
+namespace saturn::train {
+namespace {
+
+using worker::ErrorClass;
+using worker::Mode;
+
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// The rank while it lives; `run` is its whole life.
+class Rank {
+ public:
+  Rank(const worker::Assign& assign, Controller& controller)
+      : assign_(assign), controller_(controller), born_s_(now_s()) {}
+
+  void run() {
+    doing("loading");
+    training_.emplace(assign_);
+    start_s_ = now_s() - born_s_;
+    switch (assign_.mode) {
+      case Mode::train:
+        train();
+        break;
+      case Mode::trial:
+        measure();
+        break;
+      case Mode::load:
+        step_until_end();
+        break;
+    }
+    const std::int64_t done = training_->num_done();
+    const std::int64_t peak_bytes = training_->memory_peak_bytes();
+    training_->shut_down();
+    times_["start_s"] = start_s_;
+    controller_.send(worker::Finished{.steps = done,
+                                      .times = times_,
+                                      .memory_peak_bytes = peak_bytes,
+                                      .host_memory_peak_bytes = host_memory_peak_bytes(),
+                                      .metrics = metrics_});
+  }
+
+ private:
+  bool is_first() const { return training_->is_first_rank(); }
+
+  void doing(const char* what) { controller_.set_progress(training_ ? training_->num_done() : 0, what); }
+
+  /// Takes what the controller has asked for since the last step.
+  Requests take_requests() {
+    for (const worker::ToRank& request : controller_.take_requests()) {
+      if (std::holds_alternative<worker::SaveCheckpoint>(request)) asked_.save = true;
+      if (std::holds_alternative<worker::End>(request)) asked_.end = true;
+      // Step 0 means "now", which is after the step that runs.
+      if (const auto* stop = std::get_if<worker::StopAtStep>(&request))
+        asked_.stop_at_step = std::max<std::int64_t>(1, stop->step);
+    }
+    return asked_;
+  }
+
+  StepReport step(Requests& agreed) {
+    doing("step");
+    const StepReport report = training_->step(take_requests(), agreed);
+    if (agreed.save) asked_.save = false;
+    return report;
+  }
+
+  void report(const StepReport& done) {
+    if (!is_first()) return;
+    controller_.send(worker::Step{.step = training_->num_done(),
+                                  .loss = done.loss,
+                                  .learning_rate = done.learning_rate,
+                                  .gradient_norm = done.gradient_norm,
+                                  .step_time_s = done.step_time_s,
+                                  .samples = done.num_rows,
+                                  .tokens = done.num_tokens});
+  }
+
+  // ---- train
+  // ------------------------------------------------------------------------------------------------
+
+  void train() {
+    const std::int64_t last = std::min(assign_.to_step, training_->num_steps());
+    if (is_first()) {
+      require(make_directories(assign_.job_directory), ErrorClass::internal);
+      metrics_file_.emplace(
+          require(MetricsFile::open(join_path(assign_.job_directory, "metrics.jsonl"), training_->num_done()),
+                  ErrorClass::internal));
+    }
+    while (training_->num_done() < last) {
+      Requests agreed;
+      const StepReport done = step(agreed);
+      const std::int64_t at = training_->num_done();
+      metrics_["train_loss"] = done.loss;
+      if (at % std::max<std::int64_t>(1, assign_.log_every) == 0 || at == last) {
+        write_line(done);
+        report(done);
+      }
+      if (agreed.end) return;
+      if (const int every = training_->job().evaluate_every;
+          every > 0 && at % every == 0 && at < training_->num_steps())
+        validate(/*final=*/false);
+      const bool stop = agreed.stop_at_step > 0 && at >= agreed.stop_at_step;
+      const bool due = assign_.checkpoint_every > 0 && at % assign_.checkpoint_every == 0;
+      // A segment that ends before the job leaves its state to the next one; a job that ends leaves its
+      // weights.
+      const bool segment_ends = at == last && last < training_->num_steps();
+      if (at < training_->num_steps() && (agreed.save || due || stop || segment_ends)) save();
+      if (stop && at < training_->num_steps()) return;
+    }
+    if (training_->num_done() == training_->num_steps()) complete();
+  }
+
+  void complete() {
+    validate(/*final=*/true);
+    doing("writing the model");
+    const double start_s = now_s();
+    training_->write_model(join_path(assign_.job_directory, "model"));
+    times_["export_s"] = now_s() - start_s;
+  }
+
+  void validate(bool final) {
+    doing("evaluating");
+    const double start_s = now_s();
+    const std::optional<double> loss = training_->evaluate();
+    if (!loss) return;
+    times_["evaluate_s"] = now_s() - start_s;
+    if (!is_first()) return;
+    std::map<std::string, double> values = {{"validation_loss", *loss}};
+    if (final) values["unigram_loss"] = training_->baseline_loss();
+    for (const auto& [name, value] : values) metrics_[name] = value;
+    Json line = {{"step", training_->num_done()}, {"time_s", time_s()}};
+    for (const auto& [name, value] : values) line[name] = value;
+    require(metrics_file_->append(line), ErrorClass::internal);
+    controller_.send(worker::Metric{training_->num_done(), values});
+  }
+
+  void save() {
+    doing("saving");
+    const double start_s = now_s();
+    const std::string parent = join_path(assign_.job_directory, "checkpoints");
+    const std::string path = join_path(parent, checkpoint_name(training_->num_done()));
+    training_->save(path);
+    times_["save_s"] = now_s() - start_s;
+    if (!is_first()) return;
+    prune_checkpoints(parent, std::max(1, assign_.keep_checkpoints));
+    controller_.send(worker::CheckpointSaved{training_->num_done(), path, times_["save_s"]});
+  }
+
+  void write_line(const StepReport& done) {
+    if (!metrics_file_) return;
+    Json line = {{"step", training_->num_done()},
+                 {"time_s", time_s()},
+                 {"loss", done.loss},
+                 {"learning_rate", done.learning_rate},
+                 {"gradient_norm", done.gradient_norm}};
+    if (done.num_tokens > 0)
+      line["tokens_per_s"] = static_cast<double>(done.num_tokens) / done.step_time_s;
+    else
+      line["samples_per_s"] = static_cast<double>(done.num_rows) / done.step_time_s;
+    require(metrics_file_->append(line), ErrorClass::internal);
+  }
+
+  /// Of the job: this attempt's, after those whose lines were kept.
+  double time_s() const { return metrics_file_->kept_time_s() + now_s() - born_s_; }
+
+  // ---- trial
+  // ------------------------------------------------------------------------------------------------
+
+  void measure() {
+    Requests agreed;
+    for (int i = 0; i < assign_.warmup_steps + assign_.trial_steps && !agreed.end; ++i) report(step(agreed));
+    if (agreed.end) return;
+
+    doing("evaluating");
+    // At least two batches, then as many as fit in a second; the whole set takes in proportion.
+    double start_s = now_s();
+    if (training_->evaluate(1)) {
+      const double one_s = now_s() - start_s;
+      const std::int64_t all = training_->num_validation_batches();
+      const std::int64_t some = std::clamp<std::int64_t>(
+          static_cast<std::int64_t>(1.0 / std::max(one_s, 1e-6)), 2, all < 2 ? 2 : all);
+      start_s = now_s();
+      (void)training_->evaluate(some);
+      times_["evaluate_s"] =
+          (now_s() - start_s) * static_cast<double>(all) / static_cast<double>(std::min(some, all));
+    }
+
+    doing("saving");
+    const std::string scratch = join_path(assign_.job_directory, "scratch");
+    if (is_first()) require(make_directories(scratch), ErrorClass::internal);
+    const std::string checkpoint = join_path(scratch, checkpoint_name(training_->num_done()));
+    start_s = now_s();
+    training_->save(checkpoint);
+    times_["save_s"] = now_s() - start_s;
+    start_s = now_s();
+    training_->load(checkpoint);
+    times_["load_s"] = now_s() - start_s;
+    start_s = now_s();
+    training_->write_model(join_path(scratch, "model"));
+    times_["export_s"] = now_s() - start_s;
+    std::error_code ignored;
+    if (is_first()) std::filesystem::remove_all(scratch, ignored);
+  }
+
+  void step_until_end() {
+    Requests agreed;
+    while (!agreed.end) step(agreed);
+  }
+
+  const worker::Assign& assign_;
+  Controller& controller_;
+  double born_s_;
+  double start_s_ = 0.0;
+  std::optional<Training> training_;
+  std::optional<MetricsFile> metrics_file_;  ///< rank 0 of a job that trains
+  Requests asked_;
+  std::map<std::string, double> times_;
+  std::map<std::string, double> metrics_;
+};
+
+}  // namespace
+
+int run_rank(const worker::Assign& assign, Controller& controller) {
+  // On a failure the rank is not destroyed: its threads may wait for peers that are gone.
+  auto* rank = new Rank(assign, controller);
+  try {
+    rank->run();
+  } catch (...) {
+    const worker::Error error = classify(std::current_exception());
+    log_warning("rank " + std::to_string(assign.rank) + ": " + to_string(error.error_class) + ": " +
+                error.message);
+    controller.send(error);
+    return 1;
+  }
+  delete rank;
+  return 0;
+}
+
+}  // namespace saturn::train

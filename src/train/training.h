@@ -1,0 +1,91 @@
+// A job on this rank: what it is made of, and its single steps. The loop over them is in rank.cpp.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "saturn/base/json.h"
+#include "saturn/batch/batch.h"
+#include "saturn/batch/technique_spec.h"
+#include "saturn/data/dataset.h"
+#include "saturn/data/loader.h"
+#include "saturn/data/order.h"
+#include "saturn/train/checkpoint.h"
+#include "saturn/train/communicator.h"
+#include "saturn/train/technique.h"
+#include "saturn/worker/messages.h"
+
+namespace saturn::train {
+
+/// One step of the whole job, the same on every rank.
+struct StepReport {
+  double loss = 0.0;  ///< mean over the targets of the global batch
+  double learning_rate = 0.0;
+  double gradient_norm = 0.0;
+  double step_time_s = 0.0;  ///< from asking for the batch to a synchronised device
+  std::int64_t num_rows = 0;
+  std::int64_t num_tokens = 0;
+};
+
+/// What rank 0 was asked to do; every rank learns it with the step's loss, and so at the same step.
+struct Requests {
+  bool save = false;
+  bool end = false;
+  std::int64_t stop_at_step = 0;  ///< 0 = not asked
+};
+
+/// Every member throws Failure, or what LibTorch throws.
+class Training {
+ public:
+  /// Meets the other ranks, opens the data, builds and places the model; continues from `assign.resume_from`.
+  explicit Training(const worker::Assign& assign);
+
+  /// Ends the group; a good path only.
+  void shut_down();
+
+  /// The next step. `mine` counts on rank 0 only; `agreed` is what rank 0 was asked.
+  StepReport step(const Requests& mine, Requests& agreed);
+
+  /// Mean validation loss, over at most `max_batches` global batches (0 = all); nothing without validation
+  /// data.
+  std::optional<double> evaluate(std::int64_t max_batches = 0);
+  std::int64_t num_validation_batches() const;
+  double baseline_loss() const;
+
+  void save(const std::string& directory);
+  void load(const std::string& directory);
+  void write_model(const std::string& directory);
+
+  /// Steps done, and of the whole job.
+  std::int64_t num_done() const { return progress_.step; }
+  std::int64_t num_steps() const { return num_steps_; }
+  bool is_first_rank() const { return communicator_->rank() == 0; }
+  const batch::Job& job() const { return job_; }
+  std::int64_t memory_peak_bytes() const;
+
+ private:
+  void make_technique(const worker::Assign& assign);
+  void begin_loading();
+  /// Collectives that wait for files get the time of a meeting, those of a step a multiple of a step.
+  void expect_long_waits(bool expected);
+
+  batch::Job job_;
+  batch::DataSource source_;
+  batch::Configuration configuration_;
+  Json configuration_json_;
+  c10::Device device_{c10::kCPU};
+  double long_timeout_s_ = 300.0;
+  double step_timeout_s_ = 0.0;  ///< 0 until a step has been timed
+  std::unique_ptr<Communicator> communicator_;
+  std::unique_ptr<data::Dataset> dataset_;
+  std::optional<data::SampleOrder> order_;
+  std::int64_t num_steps_ = 0;
+  Progress progress_;
+  std::unique_ptr<Technique> technique_;
+  std::unique_ptr<data::Loader> loader_;  ///< after `technique_`: it asks it for shares, and ends first
+};
+
+}  // namespace saturn::train

@@ -1,0 +1,138 @@
+// The parent's side of a group: one bound port, one process a rank, results through files.
+
+#include "tests/techniques/group.h"
+
+#include <arpa/inet.h>
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+
+#include "saturn/base/files.h"
+#include "tests/support/temporary_directory.h"
+
+namespace saturn::testing {
+
+Json to_json(const GroupRun& run) {
+  return {{"technique", run.technique},
+          {"num_ranks", run.num_ranks},
+          {"batch_size", run.batch_size},
+          {"micro_batches", run.micro_batches},
+          {"num_samples", run.num_samples},
+          {"sequence_length", run.sequence_length},
+          {"num_steps", run.num_steps},
+          {"dropout", run.dropout},
+          {"clip_norm", run.clip_norm},
+          {"learning_rate", run.learning_rate},
+          {"precision", run.precision},
+          {"resume_from", run.resume_from},
+          {"save_to", run.save_to},
+          {"kill_rank_at_step", run.kill_rank_at_step},
+          {"break_gradient", run.break_gradient}};
+}
+
+GroupRun group_run_from_json(const Json& json) {
+  GroupRun run;
+  json.at("technique").get_to(run.technique);
+  json.at("num_ranks").get_to(run.num_ranks);
+  json.at("batch_size").get_to(run.batch_size);
+  json.at("micro_batches").get_to(run.micro_batches);
+  json.at("num_samples").get_to(run.num_samples);
+  json.at("sequence_length").get_to(run.sequence_length);
+  json.at("num_steps").get_to(run.num_steps);
+  json.at("dropout").get_to(run.dropout);
+  json.at("clip_norm").get_to(run.clip_norm);
+  json.at("learning_rate").get_to(run.learning_rate);
+  json.at("precision").get_to(run.precision);
+  json.at("resume_from").get_to(run.resume_from);
+  json.at("save_to").get_to(run.save_to);
+  json.at("kill_rank_at_step").get_to(run.kill_rank_at_step);
+  json.at("break_gradient").get_to(run.break_gradient);
+  return run;
+}
+
+namespace {
+
+/// A loopback socket that listens, as the launcher gives to rank 0, and its port.
+struct Listening {
+  FileDescriptor fd;
+  int port = 0;
+};
+
+Listening listen_on_loopback() {
+  Listening listening{FileDescriptor(::socket(AF_INET, SOCK_STREAM, 0))};
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  REQUIRE(::bind(listening.fd.get(), reinterpret_cast<sockaddr*>(&address), size) == 0);
+  REQUIRE(::listen(listening.fd.get(), 64) == 0);
+  REQUIRE(::getsockname(listening.fd.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  listening.port = ntohs(address.sin_port);
+  return listening;
+}
+
+std::map<std::string, std::vector<float>> read_state(const std::string& path) {
+  std::map<std::string, std::vector<float>> state;
+  const std::string bytes = *read_whole(path);
+  for (std::size_t at = 0; at < bytes.size();) {
+    std::uint64_t name_size = 0, count = 0;
+    std::memcpy(&name_size, bytes.data() + at, 8);
+    std::memcpy(&count, bytes.data() + at + 8, 8);
+    const std::string name = bytes.substr(at + 16, name_size);
+    std::vector<float> values(count);
+    std::memcpy(values.data(), bytes.data() + at + 16 + name_size, count * sizeof(float));
+    at += 16 + name_size + count * sizeof(float);
+    state.emplace(name, std::move(values));
+  }
+  return state;
+}
+
+}  // namespace
+
+GroupResult run_group(const GroupRun& run) {
+  TemporaryDirectory directory;
+  const Listening listening = listen_on_loopback();
+  REQUIRE(write_whole(directory.file("run.json"), to_text(to_json(run))).ok());
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<pid_t> pids;
+  for (int rank = 0; rank < run.num_ranks; ++rank) {
+    const std::vector<std::string> words = {
+        std::string(SATURN_BINARY_DIR) + "/test_techniques_rank", directory.path(), std::to_string(rank),
+        std::to_string(listening.port), std::to_string(rank == 0 ? listening.fd.get() : -1)};
+    const pid_t pid = ::fork();
+    REQUIRE(pid >= 0);
+    if (pid == 0) {
+      std::vector<char*> arguments;
+      for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
+      arguments.push_back(nullptr);
+      ::execv(arguments[0], arguments.data());
+      ::_exit(127);
+    }
+    pids.push_back(pid);
+  }
+  GroupResult result;
+  for (pid_t pid : pids) {
+    int status = 0;
+    REQUIRE(::waitpid(pid, &status, 0) == pid);
+    result.exit_codes.push_back(WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+  }
+  result.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (int rank = 0; rank < run.num_ranks; ++rank) {
+    const auto error = read_whole(directory.file("error." + std::to_string(rank)));
+    result.errors.push_back(error.ok() ? *error : "");
+  }
+  if (const auto text = read_whole(directory.file("result.json")); text.ok()) {
+    const Json json = *parse_json(*text, "result.json");
+    json.at("losses").get_to(result.losses);
+    json.at("norms").get_to(result.norms);
+    json.at("validation_loss").get_to(result.validation_loss);
+    result.state = read_state(directory.file("state.bin"));
+  }
+  return result;
+}
+
+}  // namespace saturn::testing

@@ -1,0 +1,47 @@
+// Trains the tiny model for some steps in real processes, one a rank, and brings back what they ended with.
+
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "saturn/base/json.h"
+
+namespace saturn::testing {
+
+/// What a group of ranks is to do.
+struct GroupRun {
+  std::string technique = "single";
+  int num_ranks = 1;
+  int batch_size = 8;
+  int micro_batches = 1;
+  int num_samples = 30;
+  int sequence_length = 12;
+  int num_steps = 1;
+  double dropout = 0.0;
+  double clip_norm = 0.0;
+  double learning_rate = 3e-3;
+  std::string precision = "fp32";
+  std::string resume_from;
+  std::string save_to;          ///< a checkpoint after the last step
+  int kill_rank_at_step = -1;   ///< the last rank ends itself before this step
+  bool break_gradient = false;  ///< the last rank multiplies one gradient by 1.01
+};
+
+struct GroupResult {
+  std::vector<int> exit_codes;      ///< of each rank
+  std::vector<std::string> errors;  ///< what each rank died of
+  std::vector<double> losses;       ///< of each step
+  std::vector<double> norms;
+  double validation_loss = 0.0;
+  std::map<std::string, std::vector<float>> state;  ///< "role/name"
+  double wall_s = 0.0;
+};
+
+GroupResult run_group(const GroupRun& run);
+
+Json to_json(const GroupRun& run);
+GroupRun group_run_from_json(const Json& json);
+
+}  // namespace saturn::testing

@@ -1,0 +1,170 @@
+// One rank of a test group: DIRECTORY RANK PORT LISTEN_FD. Reads DIRECTORY/run.json; rank 0 writes
+// result.json and state.bin; a rank that fails writes its error class and message to error.RANK.
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <string>
+
+#include "saturn/base/files.h"
+#include "saturn/base/random.h"
+#include "saturn/batch/batch.h"
+#include "saturn/batch/technique_spec.h"
+#include "saturn/data/loader.h"
+#include "saturn/train/checkpoint.h"
+#include "saturn/train/technique.h"
+#include "tests/techniques/group.h"
+#include "tests/techniques/tiny_model.h"
+#include "train/failure.h"
+
+namespace saturn::testing {
+namespace {
+
+constexpr int kVocabulary = 64;
+constexpr int kValidationSamples = 7;
+
+/// Tokens of a simple law, so that there is something to learn: the next token is mostly a function of the
+/// last.
+class MadeUp final : public data::Dataset {
+ public:
+  MadeUp(std::int64_t num_samples, std::int64_t length) : num_samples_(num_samples), length_(length) {}
+  std::int64_t num_samples(data::Part part) const override {
+    return part == data::Part::training ? num_samples_ : kValidationSamples;
+  }
+  std::int64_t targets_per_sample() const override { return length_; }
+  std::int64_t tokens_per_sample() const override { return length_; }
+  Result<double> baseline_loss() const override { return 0.0; }
+  Result<data::Samples> read(data::Part part, const std::vector<std::int64_t>& samples) const override {
+    const auto rows = static_cast<std::int64_t>(samples.size());
+    at::Tensor tokens = at::empty({rows, length_ + 1}, at::kLong);
+    auto* values = tokens.mutable_data_ptr<std::int64_t>();
+    for (std::int64_t row = 0; row < rows; ++row) {
+      Random random(
+          mix_key(part == data::Part::training ? 1U : 2U, static_cast<std::uint64_t>(samples[row])));
+      std::int64_t token = static_cast<std::int64_t>(random.below(kVocabulary));
+      for (std::int64_t i = 0; i <= length_; ++i) {
+        values[row * (length_ + 1) + i] = token;
+        token = random.uniform() < 0.8 ? (token * 5 + 3) % kVocabulary
+                                       : static_cast<std::int64_t>(random.below(kVocabulary));
+      }
+    }
+    return data::Samples{tokens.narrow(1, 0, length_).contiguous(),
+                         tokens.narrow(1, 1, length_).contiguous()};
+  }
+
+ private:
+  std::int64_t num_samples_;
+  std::int64_t length_;
+};
+
+void append(std::string& bytes, const std::string& name, const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.detach().contiguous().view({-1});
+  const std::uint64_t name_size = name.size(), count = static_cast<std::uint64_t>(flat.numel());
+  bytes.append(reinterpret_cast<const char*>(&name_size), 8);
+  bytes.append(reinterpret_cast<const char*>(&count), 8);
+  bytes += name;
+  bytes.append(static_cast<const char*>(flat.const_data_ptr()), flat.nbytes());
+}
+
+void train(const std::string& directory, int rank, int port, int listen_fd) {
+  using train::require;
+  using worker::ErrorClass;
+  at::set_num_threads(1);
+  const GroupRun run =
+      group_run_from_json(*parse_json(*read_whole(join_path(directory, "run.json")), "run.json"));
+  const bool last_rank = rank == run.num_ranks - 1;
+
+  batch::Job job;
+  job.batch_size = run.batch_size;
+  job.micro_batches = run.micro_batches;
+  job.precision = run.precision;
+  job.dropout = run.dropout;
+  job.seed = 17;
+  job.optimizer = {.lr = run.learning_rate, .weight_decay = 0.1, .clip_norm = run.clip_norm};
+  const batch::Configuration configuration{.technique = run.technique, .num_ranks = run.num_ranks};
+  auto communicator = require(train::Communicator::connect({.port = port,
+                                                            .listen_fd = listen_fd,
+                                                            .key = "test",
+                                                            .rank = rank,
+                                                            .num_ranks = run.num_ranks,
+                                                            .timeout_s = 60}),
+                              ErrorClass::internal);
+  std::unique_ptr<train::Technique> technique;
+  for (const train::TechniqueEntry& entry : train::technique_entries())
+    if (run.technique == entry.name)
+      technique = entry.make({.job = job,
+                              .configuration = configuration,
+                              .model = make_tiny_model({.vocabulary = kVocabulary, .dropout = run.dropout}),
+                              .communicator = *communicator});
+  train::RandomWeights weights(job.seed);
+  require(technique->prepare(weights), ErrorClass::internal);
+  std::int64_t first_step = 0;
+  if (!run.resume_from.empty())
+    first_step = require(train::load_checkpoint(run.resume_from, *technique), ErrorClass::data).step;
+  if (run.break_gradient && last_rank) {
+    const at::Tensor parameter = technique->model().parameters()[2]->value;
+    parameter.register_hook([](const at::Tensor& gradient) { return gradient * 1.01; });
+  }
+
+  const MadeUp dataset(run.num_samples, run.sequence_length);
+  const data::SampleOrder order(job.seed, run.num_samples, run.batch_size);
+  const auto share = [&](std::int64_t num_rows) { return technique->micro_batches_of(num_rows); };
+  Json result = {{"losses", Json::array()}, {"norms", Json::array()}};
+  for (std::int64_t step = first_step; step < run.num_steps; ++step) {
+    if (last_rank && run.kill_rank_at_step == step) ::_exit(9);
+    const auto batches = require(data::read_step(dataset, order, share, step), ErrorClass::data);
+    const auto stats = require(technique->step(batches, job.optimizer.lr), ErrorClass::internal);
+    at::Tensor loss = at::full({1}, stats.loss_sum, at::kDouble);
+    communicator->sum(loss);
+    result["losses"].push_back(loss.item<double>() / static_cast<double>(batches.num_targets));
+    result["norms"].push_back(stats.gradient_norm);
+  }
+
+  at::Tensor sums = at::zeros({2}, at::kDouble);
+  for (std::int64_t i = 0; i < data::num_validation_batches(dataset, run.batch_size); ++i) {
+    const auto batches = require(data::read_validation(dataset, run.batch_size, share, i), ErrorClass::data);
+    const auto part = require(technique->evaluate(batches), ErrorClass::internal);
+    sums[0] += part.loss_sum;
+    sums[1] += static_cast<double>(part.num_targets);
+  }
+  communicator->sum(sums);
+  result["validation_loss"] = (sums[0] / sums[1]).item<double>();
+  if (std::abs(sums[1].item<double>() - kValidationSamples * run.sequence_length) > 0.5)
+    throw train::Failure(ErrorClass::internal, "validation did not count every target once");
+
+  if (!run.save_to.empty())
+    require(train::save_checkpoint(run.save_to, {.step = run.num_steps, .seed = job.seed}, Json::object(),
+                                   *technique, *communicator),
+            ErrorClass::internal);
+  if (rank == 0) {
+    std::string bytes;
+    require(technique->for_each_state([&](const train::StateTensor& state) -> Result<void> {
+      append(bytes, state.role + "/" + state.name, state.piece);
+      return {};
+    }),
+            ErrorClass::internal);
+    require(write_whole(join_path(directory, "state.bin"), bytes), ErrorClass::internal);
+    require(write_whole(join_path(directory, "result.json"), to_text(result)), ErrorClass::internal);
+  }
+  technique.reset();
+  communicator->shutdown();
+}
+
+}  // namespace
+}  // namespace saturn::testing
+
+int main(int, char** words) {
+  const std::string directory = words[1];
+  try {
+    saturn::testing::train(directory, std::atoi(words[2]), std::atoi(words[3]), std::atoi(words[4]));
+  } catch (...) {
+    const auto error = saturn::train::classify(std::current_exception());
+    (void)saturn::write_whole(saturn::join_path(directory, std::string("error.") + words[2]),
+                              to_string(error.error_class) + ": " + error.message);
+    ::_exit(1);
+  }
+  ::_exit(0);
+}
