@@ -1,12 +1,11 @@
 # The executable neither links LibTorch nor takes longer than 50 ms to say what it can do.
 run 0 ldd "$SATURN"
 lacks out torch c10 cudart nccl "not found"
-"$SATURN" --help >/dev/null
 best=1000
-for _ in 1 2 3 4 5; do
+for ((i = 0; i < 50 && best > 50; ++i)); do  # one good time is proof; other tests may keep the cores busy
   start=$(date +%s%N)
   "$SATURN" --help >/dev/null
   took=$((($(date +%s%N) - start) / 1000000))
   ((took >= best)) || best=$took
 done
-((best <= 50)) || broken "saturn --help took $best ms at best of five"
+((best <= 50)) || broken "saturn --help took $best ms at best of 50"
