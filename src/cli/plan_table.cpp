@@ -2,13 +2,14 @@
 
 #include "cli/plan_table.h"
 
+#include <unistd.h>
+
 #include <csignal>
-#include <cstdio>
 
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
-#include "saturn/base/units.h"
 #include "saturn/plan/explain.h"
+#include "saturn/view/gantt_text.h"
 
 namespace saturn::cli {
 namespace {
@@ -17,23 +18,6 @@ std::atomic<bool> stop_requested{false};
 
 void request_stop(int) {
   stop_requested.store(true, std::memory_order_relaxed);
-}
-
-std::string in_percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f %%", 100.0 * share);
-  return text;
-}
-
-std::string assignment_line(const plan::Assignment& assignment) {
-  std::string devices;
-  for (const plan::Device& device : assignment.devices) {
-    devices += (devices.empty() ? "" : ",") + std::to_string(device.index);
-  }
-  char text[256];
-  std::snprintf(text, sizeof text, "  %12s  %12s  ", format_duration(assignment.start_s).c_str(),
-                format_duration(assignment.duration_s).c_str());
-  return text + assignment.node + ":" + devices + "  " + assignment.technique + "  " + assignment.job + "\n";
 }
 
 }  // namespace
@@ -102,33 +86,6 @@ const std::atomic<bool>* StopOnSignal::flag() const {
   return &stop_requested;
 }
 
-std::string certificate_text(const plan::Plan& plan) {
-  std::string text = "makespan     " + format_duration(plan.makespan_s) + " (" +
-                     format_number(plan.makespan_s, 10) + " s), found by " + plan.solver.found_by + "\n";
-  text += "lower bound  " + format_duration(plan.lower_bound_s) + " (" +
-          format_number(plan.lower_bound_s, 10) + " s), proved by " + plan.solver.bound_by + "\n";
-  if (plan.objective != plan::Objective::makespan) {
-    text += "objective    " + std::string(plan::name_of(plan.objective)) + " = " +
-            format_number(plan.objective_value, 10) + ", at least " +
-            format_number(plan.objective_bound, 10) + "\n";
-  }
-  text += "gap          " +
-          (plan.objective_bound > 0.0 || plan.objective_value == 0.0 ? in_percent(plan.gap())
-                                                                     : std::string("unknown")) +
-          ", " + plan::name_of(plan.status) + "\n";
-  text += "solver       policy " + plan.solver.policy + ", seed " + std::to_string(plan.solver.seed) + ", " +
-          std::to_string(plan.solver.iterations) + " iterations in " + format_duration(plan.solver.wall_s) +
-          "\n";
-  for (const auto& [name, seconds] : plan.baselines) {
-    std::string label = name;
-    label.resize(std::max<std::size_t>(label.size() + 1, 18), ' ');
-    text += "  " + label + format_duration(seconds);
-    if (plan.makespan_s > 0.0) text += "  (" + format_number(seconds / plan.makespan_s, 3) + "x)";
-    text += "\n";
-  }
-  return text;
-}
-
 Result<int> plan_table(const std::string& table, const std::string& out, const SolverArgs& args,
                        const Context& context) {
   SATURN_TRY(plan::SolveOptions options, args.solve_options());
@@ -151,17 +108,10 @@ Result<int> plan_table(const std::string& table, const std::string& out, const S
     print_json(document);
     return 0;
   }
-  std::string text = certificate_text(plan);
-  if (args.explain.empty()) {
-    constexpr std::size_t kMostLines = 40;
-    for (std::size_t a = 0; a < plan.assignments.size() && a < kMostLines; ++a) {
-      text += assignment_line(plan.assignments[a]);
-    }
-    if (plan.assignments.size() > kMostLines) {
-      text += "  ... " + std::to_string(plan.assignments.size() - kMostLines) + " more; --json prints all\n";
-    }
-  }
-  print(text + explained);
+  view::Schedule schedule = view::schedule_of(plan, problem.nodes);
+  schedule.title = file_name_of(table) + ": " + std::to_string(problem.jobs.size()) + " jobs";
+  print(view::schedule_text(schedule, view::terminal_of(STDOUT_FILENO)) + (explained.empty() ? "" : "\n") +
+        explained);
   return 0;
 }
 

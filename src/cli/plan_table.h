@@ -44,7 +44,4 @@ class StopOnSignal {
 Result<int> plan_table(const std::string& table, const std::string& out, const SolverArgs& args,
                        const Context& context);
 
-/// The certificate as lines of text: makespan, bound, gap, baselines.
-std::string certificate_text(const plan::Plan& plan);
-
 }  // namespace saturn::cli

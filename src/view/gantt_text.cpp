@@ -224,6 +224,12 @@ class Chart {
     return out;
   }
 
+  std::string crowded(int columns) const {
+    std::string out;
+    for (int c = 0; c < columns; ++c) out += glyphs_.crowded;
+    return out;
+  }
+
   std::string one_cell(const std::string& key) const { return columns_of(key) == 1 ? key : glyphs_.crowded; }
 
   std::string bar_cells(const Span& span) {
@@ -234,8 +240,9 @@ class Chart {
                                                    : glyphs_.close;
     const int width = span.to - span.from;
     if (width == 1) return one_cell(key);
-    if (width == 2) return columns_of(key) == 1 ? key + close : std::string(glyphs_.crowded) + close;
     const int inside = width - 2;
+    if (inside < columns_of(key))
+      return inside + 1 >= columns_of(key) ? padded(key, inside + 1) + close : crowded(inside + 1) + close;
     std::string label = label_of(span.bar, inside);
     const int rest = inside - columns_of(label);
     for (int i = 0; i < rest; ++i) label += glyphs_.fill;
@@ -246,7 +253,6 @@ class Chart {
   std::string label_of(std::size_t index, int columns) {
     const Bar& bar = schedule_.bars[index];
     const std::string& key = keys_[bar.job];
-    if (columns_of(key) > columns) return glyphs_.crowded;
     if (named_[index]) return key;
     named_[index] = true;
     const std::string name = printable(schedule_.jobs[bar.job], terminal_.unicode);
@@ -349,10 +355,16 @@ std::string certificate_text(const Certificate& certificate, const Terminal& ter
       first = std::string(static_cast<std::size_t>(indent), ' ');
     }
   };
-  say("makespan", with_seconds(certificate.makespan_s));
-  const std::string status = certificate.status.empty() ? "" : ", " + certificate.status;
-  say("lower bound", with_seconds(certificate.lower_bound_s) + ", gap " +
-                         format_number(100 * certificate.gap, 3) + " %" + status);
+  const auto with = [](const std::string& before, const std::string& text) {
+    return text.empty() ? "" : before + text;
+  };
+  say("makespan", with_seconds(certificate.makespan_s) + with(", found by ", certificate.found_by));
+  say("lower bound", with_seconds(certificate.lower_bound_s) + with(", proved by ", certificate.bound_by));
+  if (!certificate.objective.empty()) say("objective", certificate.objective);
+  const std::string gap =
+      std::isfinite(certificate.gap) ? format_number(100 * certificate.gap, 3) + " %" : "unknown";
+  say("gap", gap + with(", ", certificate.status));
+  if (!certificate.solver.empty()) say("solver", certificate.solver);
   std::vector<std::pair<std::string, double>> baselines = certificate.baselines;
   std::stable_sort(baselines.begin(), baselines.end(),
                    [](const auto& a, const auto& b) { return a.second < b.second; });

@@ -199,11 +199,11 @@ std::vector<std::string> run_frame(const RunView& run, const Terminal& terminal,
                {.title = "progress"},
                {.title = "step", .align = Align::right, .drop_order = 6},
                {.title = "loss", .align = Align::right, .drop_order = 7},
-               {.title = "rate", .align = Align::right, .drop_order = 3},
+               {.title = "rate", .align = Align::right, .drop_order = 4},
                {.title = "throughput", .align = Align::right, .drop_order = 1},
                {.title = "time", .align = Align::right, .drop_order = 8},
                {.title = "runs as", .drop_order = 2},
-               {.title = "validation", .align = Align::right, .drop_order = 4}});
+               {.title = "validation", .align = Align::right, .drop_order = 3}});
   std::vector<const JobView*> order;
   for (const JobView& job : run.jobs) order.push_back(&job);
   std::stable_sort(order.begin(), order.end(), [](const JobView* a, const JobView* b) {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
+#include <utility>
 
 #include "saturn/base/units.h"
 
@@ -16,7 +18,7 @@ class Builder {
  public:
   explicit Builder(Schedule& schedule) : schedule_(schedule) {
     for (std::size_t j = 0; j < schedule.jobs.size(); ++j) jobs_.emplace(schedule.jobs[j], j);
-    for (const Lane& lane : schedule.lanes) add_node(lane.node, lane.device + 1);
+    for (const Lane& lane : schedule.lanes) add_lane(lane.node, lane.device);
   }
 
   std::size_t job(const std::string& name) {
@@ -25,33 +27,40 @@ class Builder {
     return found->second;
   }
 
-  /// Devices 0 to num_devices - 1 of a node exist.
-  void add_node(const std::string& node, int num_devices) {
-    const auto [found, is_new] = num_devices_.emplace(node, num_devices);
+  void add_lane(const std::string& node, int device) {
+    const auto [found, is_new] = devices_.try_emplace(node);
     if (is_new) nodes_.push_back(node);
-    found->second = std::max(found->second, num_devices);
+    found->second.insert(device);
   }
 
-  void add(Bar bar, const std::vector<plan::Device>& devices) {
-    for (const plan::Device& device : devices) add_node(device.node, device.index + 1);
+  void add(Bar bar, std::vector<plan::Device> devices) {
+    for (const plan::Device& device : devices) add_lane(device.node, device.index);
     schedule_.bars.push_back(std::move(bar));
-    devices_.push_back(devices);
+    bar_devices_.push_back(std::move(devices));
   }
 
-  /// Lays the lanes out, by node in order of appearance, and puts the bars that were added on them.
+  /// Lays the lanes out, by node in order of appearance, and puts the bars that were added on them. Devices
+  /// below one that is used exist too (but an index from a file is no reason to make millions of lanes).
   void finish() {
-    std::map<std::string, std::size_t> first_lane;
+    constexpr int kMostFilled = 64;
+    std::map<std::pair<std::string, int>, std::size_t> lanes;
     schedule_.lanes.clear();
     for (const std::string& node : nodes_) {
-      first_lane[node] = schedule_.lanes.size();
-      for (int d = 0; d < num_devices_[node]; ++d) schedule_.lanes.push_back({node, d});
+      std::set<int>& devices = devices_[node];
+      if (!devices.empty() && *devices.rbegin() < kMostFilled) {
+        for (int d = 0; d < *devices.rbegin(); ++d) devices.insert(d);
+      }
+      for (const int device : devices) {
+        lanes.emplace(std::pair(node, device), schedule_.lanes.size());
+        schedule_.lanes.push_back({node, device});
+      }
     }
-    const std::size_t first_bar = schedule_.bars.size() - devices_.size();
-    for (std::size_t i = 0; i < devices_.size(); ++i) {
-      std::vector<std::size_t>& lanes = schedule_.bars[first_bar + i].lanes;
-      for (const plan::Device& device : devices_[i])
-        lanes.push_back(first_lane[device.node] + static_cast<std::size_t>(device.index));
-      std::sort(lanes.begin(), lanes.end());
+    const std::size_t first_bar = schedule_.bars.size() - bar_devices_.size();
+    for (std::size_t i = 0; i < bar_devices_.size(); ++i) {
+      std::vector<std::size_t>& of_bar = schedule_.bars[first_bar + i].lanes;
+      for (const plan::Device& device : bar_devices_[i])
+        of_bar.push_back(lanes.at({device.node, device.index}));
+      std::sort(of_bar.begin(), of_bar.end());
     }
   }
 
@@ -59,8 +68,8 @@ class Builder {
   Schedule& schedule_;
   std::map<std::string, std::size_t> jobs_;
   std::vector<std::string> nodes_;
-  std::map<std::string, int> num_devices_;
-  std::vector<std::vector<plan::Device>> devices_;  // of the bars added
+  std::map<std::string, std::set<int>> devices_;
+  std::vector<std::vector<plan::Device>> bar_devices_;  // of the bars added
 };
 
 std::string outcome_of(const journal::Attempt& attempt) {
@@ -76,6 +85,25 @@ std::vector<plan::Device> devices_of(const Schedule& schedule, const Bar& bar) {
   return devices;
 }
 
+Certificate certificate_of(const plan::Plan& plan) {
+  Certificate certificate{.makespan_s = plan.makespan_s,
+                          .lower_bound_s = plan.lower_bound_s,
+                          .gap = plan.gap(),
+                          .status = plan::name_of(plan.status),
+                          .found_by = plan.solver.found_by,
+                          .bound_by = plan.solver.bound_by,
+                          .baselines = plan.baselines};
+  if (plan.objective != plan::Objective::makespan) {
+    certificate.objective = std::string(plan::name_of(plan.objective)) + " = " +
+                            format_number(plan.objective_value, 7) + ", at least " +
+                            format_number(plan.objective_bound, 7);
+  }
+  certificate.solver = "policy " + plan.solver.policy + ", seed " + std::to_string(plan.solver.seed) + ", " +
+                       format_count(static_cast<double>(plan.solver.iterations)) + " iterations in " +
+                       format_duration(plan.solver.wall_s);
+  return certificate;
+}
+
 // `schedule` again, on the lanes and with the jobs of `first` before its own.
 Schedule laid_on(const Schedule& first, const Schedule& schedule) {
   Schedule out = schedule;
@@ -83,7 +111,7 @@ Schedule laid_on(const Schedule& first, const Schedule& schedule) {
   out.jobs = first.jobs;
   out.bars.clear();
   Builder builder(out);
-  for (const Lane& lane : schedule.lanes) builder.add_node(lane.node, lane.device + 1);
+  for (const Lane& lane : schedule.lanes) builder.add_lane(lane.node, lane.device);
   for (const std::string& job : schedule.jobs) builder.job(job);
   for (const Bar& bar : schedule.bars) {
     Bar moved = bar;
@@ -100,7 +128,9 @@ Schedule laid_on(const Schedule& first, const Schedule& schedule) {
 Schedule schedule_of(const plan::Plan& plan, const std::vector<plan::Node>& nodes) {
   Schedule schedule;
   Builder builder(schedule);
-  for (const plan::Node& node : nodes) builder.add_node(node.name, node.num_devices);
+  for (const plan::Node& node : nodes) {
+    for (int d = 0; d < node.num_devices; ++d) builder.add_lane(node.name, d);
+  }
   for (const plan::Assignment& assignment : plan.assignments) {
     Bar bar{.job = builder.job(assignment.job),
             .segment = assignment.segment,
@@ -117,11 +147,7 @@ Schedule schedule_of(const plan::Plan& plan, const std::vector<plan::Node>& node
   }
   builder.finish();
   if (plan.origin_s > 0) schedule.zero = "Time 0 is " + format_duration(plan.origin_s) + " into the run.";
-  schedule.certificate = Certificate{.makespan_s = plan.makespan_s,
-                                     .lower_bound_s = plan.lower_bound_s,
-                                     .gap = plan.gap(),
-                                     .status = plan::name_of(plan.status),
-                                     .baselines = plan.baselines};
+  schedule.certificate = certificate_of(plan);
   return schedule;
 }
 

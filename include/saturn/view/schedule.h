@@ -40,6 +40,10 @@ struct Certificate {
   double lower_bound_s = 0.0;
   double gap = 0.0;  ///< (makespan - bound) / bound
   std::string status;
+  std::string objective;  ///< with its value and bound; empty where it is the makespan
+  std::string found_by;   ///< stage of the solver, empty where it is not known
+  std::string bound_by;
+  std::string solver;  ///< policy, seed, iterations and time, as one phrase
   std::vector<std::pair<std::string, double>> baselines;  ///< policy and its makespan in seconds
 };
 
