@@ -25,8 +25,8 @@ TableSchema batch_table() {
   TableSchema schema = table("batch", "The batch itself.");
   schema.required = true;
   Keys<Batch>(schema)
-      .required("name", text("a name of letters, digits and . _ - + = , @"), SATURN_AT(name),
-                "names the run directory, runs/<name>")
+      .required("name", like(text("a name of letters, digits and . _ - + = , @"), "\"sweep\""),
+                SATURN_AT(name), "names the run directory, runs/<name>")
       .key("seed", integer(0, kMostInteger), SATURN_AT(seed), "seed of every job that names none");
   return schema;
 }
@@ -51,8 +51,8 @@ TableSchema devices_table() {
   Keys<NodeRequest>(node)
       .required("name", text("a name of letters, digits and . _ - + = , @"), SATURN_AT(name),
                 "name of the node")
-      .required("class", text("a device class, as \"cpu\" or \"a100\""), SATURN_AT(device_class),
-                "what its devices are")
+      .required("class", like(text("a device class, as \"cpu\" or \"a100\""), "\"cpu\""),
+                SATURN_AT(device_class), "what its devices are")
       .required("count", integer(1, 4096), SATURN_AT(count), "how many devices")
       .key("memory", size(), SATURN_AT(memory_bytes), "memory of one device; 0: no limit");
   schema.tables.push_back(std::move(node));
@@ -66,17 +66,19 @@ TableSchema data_table() {
   Keys<DataDraft>(schema)
       .required("kind", one_of({"text", "tokens"}), SATURN_AT(kind),
                 "text: a text file; tokens: .bin shards as nanoGPT or llm.c write them")
-      .required("path", text("a path, relative to this file"), SATURN_AT(path),
+      .required("path", like(text("a path, relative to this file"), "\"corpus.txt\""), SATURN_AT(path),
                 "a file, or a pattern such as \"train_*.bin\"")
       .key("tokenizer", one_of({"bytes"}), SATURN_AT(tokenizer), "text only: how text becomes tokens")
-      .required("sequence_length", integer(1, 1 << 20), SATURN_AT(sequence_length), "tokens of one sample")
+      .required("sequence_length", like(integer(1, 1 << 20), "128"), SATURN_AT(sequence_length),
+                "tokens of one sample")
       .custom(
           "validation",
           {.type = Shape::Type::text_or_number,
            .minimum = 0,
            .maximum = 1,
            .below_maximum = true,
-           .meaning = "a path"},
+           .meaning = "a path",
+           .example = "0.1"},
           [](DataDraft& draft, const TomlValue& value) {
             draft.validation_path = value.is_number() ? "" : value.spelled;
             draft.validation_share = value.is_number() ? value.number : 0.0;
@@ -96,10 +98,10 @@ TableSchema optimizer_table() {
   TableSchema schema = table("optimizer", "How the weights follow their gradients.");
   Keys<Optimizer>(schema)
       .key("kind", one_of({"adamw"}), SATURN_AT(kind), "AdamW with decoupled weight decay")
-      .required("lr", at_least(0), SATURN_AT(lr), "peak learning rate")
+      .required("lr", like(above(0), "1e-3"), SATURN_AT(lr), "peak learning rate")
       .key("weight_decay", at_least(0), SATURN_AT(weight_decay), "per step, times the learning rate")
       .custom(
-          "betas", number_list(2, 0, 1),
+          "betas", like(number_list(2, 0, 1), "[0.9, 0.999]"),
           [](Optimizer& optimizer, const TomlValue& value) {
             optimizer.beta1 = value.elements[0].number;
             optimizer.beta2 = value.elements[1].number;
@@ -129,16 +131,18 @@ TableSchema job_table() {
   TableSchema schema = table("job", "A training run, or a family of them.", TableSchema::Form::many);
   schema.required = true;
   Keys<JobDraft>(schema)
-      .required("name", text("a name, with {key} where a grid varies a key"), SATURN_AT(job.name),
-                "unique; {lr} stands for the value as written here")
-      .required("model", text("a preset of `saturn models`, or a path"), SATURN_AT(model),
-                "a preset, a TOML of sizes, or a Hugging Face directory")
-      .required("data", text("the NAME of a [data.NAME]"), SATURN_AT(job.data), "the data source")
-      .key("epochs", above(0), SATURN_AT(epochs), "passes over the training data; this, or steps, or tokens")
-      .key("steps", integer(1), SATURN_AT(steps), "optimiser steps")
-      .key("tokens", integer(1, kMostInteger), SATURN_AT(tokens),
+      .required("name", like(text("a name, with {key} where a grid varies a key"), "\"gpt2-{lr}\""),
+                SATURN_AT(job.name), "unique; {lr} stands for the value as written here")
+      .required("model", like(text("a preset of `saturn models`, or a path"), "\"gpt2-toy\""),
+                SATURN_AT(model), "a preset, a TOML of sizes, or a Hugging Face directory")
+      .required("data", like(text("the NAME of a [data.NAME]"), "\"corpus\""), SATURN_AT(job.data),
+                "the data source")
+      .key("epochs", like(above(0), "1"), SATURN_AT(epochs),
+           "passes over the training data; this, or steps, or tokens")
+      .key("steps", like(integer(1), "1000"), SATURN_AT(steps), "optimiser steps")
+      .key("tokens", like(integer(1, kMostInteger), "1e6"), SATURN_AT(tokens),
            "tokens trained on, rounded up to whole steps")
-      .required("batch_size", integer(1, 1 << 24), SATURN_AT(job.batch_size),
+      .required("batch_size", like(integer(1, 1 << 24), "16"), SATURN_AT(job.batch_size),
                 "samples of a step over all devices, the same whatever the technique")
       .key("micro_batches", integer(1, 1 << 24), SATURN_AT(job.micro_batches),
            "parts of a batch whose gradients are accumulated")
@@ -148,9 +152,9 @@ TableSchema job_table() {
            SATURN_AT(job.dropout), "share of activations dropped while training")
       .key("evaluate_every", integer(0), SATURN_AT(job.evaluate_every),
            "steps between validations; 0: only at the end")
-      .key("techniques", text_list("a technique of `saturn techniques`"), SATURN_AT(job.techniques),
-           "which may be chosen; absent: all that apply")
-      .key("devices", integer_list(1, 65536), SATURN_AT(job.devices),
+      .key("techniques", like(text_list("a technique of `saturn techniques`"), "[\"single\", \"ddp\"]"),
+           SATURN_AT(job.techniques), "which may be chosen; absent: all that apply")
+      .key("devices", like(integer_list(1, 65536), "[1, 2]"), SATURN_AT(job.devices),
            "device counts that may be chosen; absent: all")
       .key("seed", integer(0, kMostInteger), SATURN_AT(seed),
            "of weights, order and dropout; absent: the batch's");

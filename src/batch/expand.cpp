@@ -18,6 +18,7 @@ namespace saturn::batch {
 namespace {
 
 constexpr std::size_t kLongestName = 128;
+constexpr const char* kBraces = "write it as \"gpt2-{lr}\"";
 
 // A varied key and its values: listed, or drawn per sample.
 struct Axis {
@@ -41,6 +42,11 @@ bool is_sub_table(const std::string& name) {
   return schema_of("job").find_table(name) != nullptr;
 }
 
+std::string fix_of_unknown(const std::string& name, const std::vector<std::string>& names) {
+  const std::string near = did_you_mean(name, names);
+  return near.empty() ? "remove it; `saturn schema` describes each key" : near;
+}
+
 // The hyper-parameter of an axis, or the fault that there is none or that two axes vary it.
 std::optional<HyperParameter> key_of_axis(const std::string& name, Place place, const std::string& whose,
                                           std::set<std::string>& varied, Faults& faults) {
@@ -53,7 +59,7 @@ std::optional<HyperParameter> key_of_axis(const std::string& name, Place place, 
     }
     if (meanings.empty()) {
       faults.add(place, whose + "key " + in_quotes(name) + " is not a hyper-parameter of the job",
-                 "some of " + listed(names), did_you_mean(name, names));
+                 "some of " + listed(names), fix_of_unknown(name, names));
     } else {
       faults.add(place, whose + "key " + in_quotes(name) + " can mean more than one thing",
                  "one of " + listed(meanings), "write " + meanings.front() + " in quotes");
@@ -131,7 +137,8 @@ std::function<TomlValue(Random&)> draw_from_range(const TomlValue& table, const 
             faults);
   if (faults.size() != before) return nullptr;
   const auto refuse = [&](const std::string& what, const std::string& expected) {
-    faults.add(table.place, whose + key.name() + ": " + what, expected);
+    faults.add(table.place, whose + key.name() + ": " + what, expected,
+               "write a range as { min = 1e-5, max = 1e-2, log = true }, or a list");
     return nullptr;
   };
   if (range.min >= range.max) return refuse("min is not below max", "min < max");
@@ -252,7 +259,8 @@ Axes read_axes(const TomlValue& job, const std::string& whose, Faults& faults) {
     if (axes.place.line == 0) axes.place = member->key_place;
     if (member->value.type != TomlValue::Type::table) {
       faults.add(member->value.place, whose + name + " is " + name_of(member->value.type),
-                 std::string("a table, [job.") + name + "]");
+                 std::string("a table, [job.") + name + "]",
+                 std::string("write [job.") + name + "] above its keys");
       continue;
     }
     if (name == std::string("grid")) axes.grid = listed_axes(member->value, whose, varied, faults);
@@ -280,20 +288,21 @@ class NameTemplate {
     std::string out;
     const std::string& text = name_.spelled;
     for (std::size_t at = 0; at < text.size();) {
-      if (text[at] == '}') return refuse("has a } without its {", "braces around the name of a key");
+      if (text[at] == '}') return refuse("has a } without its {", "braces around the name of a key", kBraces);
       if (text[at] != '{') {
         out += text[at++];
         continue;
       }
       const std::size_t end = text.find('}', at);
-      if (end == std::string::npos) return refuse("has a { without its }", "braces around the name of a key");
+      if (end == std::string::npos)
+        return refuse("has a { without its }", "braces around the name of a key", kBraces);
       const std::string key = text.substr(at + 1, end - at - 1);
       const auto value = value_of(key, point, axis_values);
       if (!value) {
         std::vector<std::string> names = hyper_parameter_names();
         names.emplace_back("sample");
         return refuse("asks for {" + key + "}, which the job does not set", "some of " + listed(names),
-                      did_you_mean(key, names));
+                      fix_of_unknown_in_name(key, names));
       }
       out += *value;
       at = end + 1;
@@ -319,7 +328,12 @@ class NameTemplate {
     return text.empty() ? std::nullopt : std::optional(text);
   }
 
-  std::string refuse(const std::string& what, const std::string& expected, const std::string& fix = "") {
+  static std::string fix_of_unknown_in_name(const std::string& key, const std::vector<std::string>& names) {
+    const std::string near = did_you_mean(key, names);
+    return near.empty() ? "remove {" + key + "} from the name" : near;
+  }
+
+  std::string refuse(const std::string& what, const std::string& expected, const std::string& fix) {
     faults_.add(name_.place, whose_ + "name " + in_quotes(name_.spelled) + " " + what, expected, fix);
     return "";
   }
@@ -383,7 +397,7 @@ std::vector<JobPoint> expand_job(const TomlValue& job, std::uint64_t batch_seed,
     return member.key == "grid" || member.key == "zip" || member.key == "random";
   });
   // Faulty axes: one point without them, so that the job's other faults are found in the same pass.
-  if (faults.size() != before) return {{std::move(base), ""}};
+  if (faults.size() != before) return {{std::move(base), "", false}};
 
   std::size_t count = axes.zip_length * static_cast<std::size_t>(axes.draws.samples);
   for (const Axis& axis : axes.grid) {
@@ -403,7 +417,7 @@ std::vector<JobPoint> expand_job(const TomlValue& job, std::uint64_t batch_seed,
   NameTemplate name_template(named ? name->value : job, whose, faults);
   const std::uint64_t seed = axes.draws.seed.value_or(batch_seed);
   for (std::size_t index = 0; index < count; ++index) {
-    JobPoint point{base, ""};
+    JobPoint point{base, "", true};
     std::map<std::string, std::string> axis_values;
     const auto take = [&](const Axis& axis, TomlValue value) {
       axis_values[axis.written] = axis_values[axis.key.name()] = spelled(value);

@@ -16,8 +16,9 @@ inline constexpr std::size_t kMostJobs = 10000;
 
 /// A [[job]] table with the values of one point in place of its axes.
 struct JobPoint {
-  TomlValue table;   ///< without grid, zip and random
-  std::string name;  ///< expanded; empty where the template was faulty (and told so)
+  TomlValue table;       ///< without grid, zip and random
+  std::string name;      ///< expanded; empty where the template was faulty (and told so)
+  bool complete = true;  ///< false: its axes were faulty, and what they would set is not here
 };
 
 /// The points of one job, at most `most` of them; empty where its axes are faulty. The first axis of the grid

@@ -85,7 +85,7 @@ const Family* family_of(const TomlValue& root, Faults& faults) {
       member->value.type == TomlValue::Type::string ? find_family(member->value.spelled) : nullptr;
   if (family == nullptr) {
     faults.add(member->value.place, "family " + shown(member->value) + " does not exist in this build",
-               "one of " + listed(names), did_you_mean(member->value.spelled, names));
+               "one of " + listed(names), "write family = " + toml_text(names.front()));
   }
   return family;
 }
@@ -116,7 +116,7 @@ Result<std::vector<ModelSpec>> read_presets_file(const std::string& path) {
       if (member.key == "family") continue;
       if (member.value.type != TomlValue::Type::table) {
         faults.add(member.key_place, "key " + in_quotes(member.key) + " is not known here",
-                   "family, then a table for each preset");
+                   "family, then a table for each preset", "move it under its [preset]");
         continue;
       }
       if (auto spec = read_sizes(*family, family->sizes, member.key, member.value, faults))
@@ -188,7 +188,7 @@ Result<ModelSpec> read_hugging_face(const std::string& directory) {
     return Diagnostic{.where = reader.pointer_to("model_type"),
                       .what = "model_type " + in_quotes(model_type) + " is not in this build",
                       .expected = "one of " + listed(family_names()),
-                      .fix = did_you_mean(model_type, family_names())};
+                      .fix = "start from a preset of `saturn models`"};
   }
 
   ModelSpec spec;
@@ -209,6 +209,9 @@ Result<ModelSpec> read_hugging_face(const std::string& directory) {
     settle(
         *family, spec, [&](const std::string& key) { return reader.pointer_to(family->config_keys.at(key)); },
         faults);
+  }
+  for (Diagnostic& fault : faults) {
+    if (fault.fix.empty()) fault.fix = "correct config.json, or save the model again with save_pretrained";
   }
   if (const auto fault = weights_fault(directory)) faults.push_back(*fault);
   if (!faults.empty()) return faults;

@@ -79,7 +79,9 @@ class BatchReader {
       const std::string header = table.form == TableSchema::Form::many    ? "[[" + table.name + "]]"
                                  : table.form == TableSchema::Form::named ? "[" + table.name + ".NAME]"
                                                                           : "[" + table.name + "]";
-      faults_.add(Place{1, 1}, "the batch has no " + header, "at least one " + header + " table",
+      faults_.add(Place{1, 1}, "the batch has no " + header,
+                  table.form == TableSchema::Form::one ? "a " + header + " table"
+                                                       : "at least one " + header + " table",
                   "`saturn init` writes a batch to start from");
     }
   }
@@ -141,7 +143,8 @@ class BatchReader {
       devices::NodeRequest node;
       node.position = faults_.at(table.place);
       if (table.type != TomlValue::Type::table) {
-        faults_.add(table.place, std::string("devices.node holds ") + name_of(table.type), "tables", "");
+        faults_.add(table.place, std::string("devices.node holds ") + name_of(table.type),
+                    "tables under [[devices.node]]", "write [[devices.node]] above its keys");
         continue;
       }
       read_keys(schema_of("devices.node"), table,
@@ -181,13 +184,18 @@ class BatchReader {
     const std::size_t before = faults_.size();
     job.positions[""] = faults_.at(point.table.place);
     read_keys(schema_of("job"), point.table,
-              {.target = &draft, .positions = &job.positions, .prefix = "", .whose = whose}, faults_);
-    read_part(point.table, "optimizer", job.optimizer, job, whose);
-    read_part(point.table, "schedule", job.schedule, job, whose);
+              {.target = &draft,
+               .positions = &job.positions,
+               .prefix = "",
+               .whose = whose,
+               .complete = point.complete},
+              faults_);
+    read_part(point, "optimizer", job.optimizer, job, whose);
+    read_part(point, "schedule", job.schedule, job, whose);
 
+    if (!job.name.empty() && !point.name.empty()) check_name(point.name, written_name->value.place);
     job.name = shown_name;
-    if (written_name != nullptr && !point.name.empty()) check_name(point.name, written_name->value.place);
-    settle_amount(draft, whose);
+    settle_amount(draft, whose, point.complete);
     job.seed = draft.seed.value_or(batch_.seed);
     const bool model_known = settle_model(draft);
     const ReadData* data = find_data(job, whose);
@@ -202,11 +210,11 @@ class BatchReader {
   }
 
   template <class Part>
-  void read_part(const TomlValue& job_table, const std::string& name, Part& part, Job& job,
+  void read_part(const JobPoint& point, const std::string& name, Part& part, Job& job,
                  const std::string& whose) {
-    const TomlMember* member = job_table.find(name);
+    const TomlMember* member = point.table.find(name);
     TomlValue absent;
-    absent.place = job_table.place;
+    absent.place = point.table.place;
     if (member != nullptr && member->value.type != TomlValue::Type::table) {
       faults_.add(member->value.place, whose + name + " is " + name_of(member->value.type),
                   "a table, [job." + name + "]", "write [job." + name + "] above its keys");
@@ -214,7 +222,12 @@ class BatchReader {
     }
     job.positions[name] = faults_.at(member == nullptr ? absent.place : member->value.place);
     read_keys(schema_of("job." + name), member == nullptr ? absent : member->value,
-              {.target = &part, .positions = &job.positions, .prefix = name + ".", .whose = whose}, faults_);
+              {.target = &part,
+               .positions = &job.positions,
+               .prefix = name + ".",
+               .whose = whose,
+               .complete = point.complete},
+              faults_);
   }
 
   void check_name(const std::string& name, Place at) {
@@ -224,7 +237,7 @@ class BatchReader {
     }
   }
 
-  void settle_amount(JobDraft& draft, const std::string& whose) {
+  void settle_amount(JobDraft& draft, const std::string& whose, bool complete) {
     Job& job = draft.job;
     std::vector<std::string> written;
     const auto take = [&](Amount::Unit unit, double value) {
@@ -242,7 +255,7 @@ class BatchReader {
     }
     const bool mistyped = job.positions.contains("epochs") || job.positions.contains("steps") ||
                           job.positions.contains("tokens");
-    if (written.empty() && !mistyped) {
+    if (written.empty() && !mistyped && complete) {
       faults_.add(job.position_of(""), whose + "nothing says how long it trains",
                   "exactly one of epochs, steps, tokens", "add a line such as epochs = 1");
     }

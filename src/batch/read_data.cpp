@@ -80,7 +80,7 @@ class Reader {
 
   FileList files_at(const std::string& key, const std::string& written, std::vector<std::string>& absolute) {
     FileList list;
-    const SourcePosition at = data_.source.positions[key];
+    const SourcePosition at = position_of(key);
     const auto tell = [&](Diagnostics found) {
       list.good = false;
       for (Diagnostic& fault : found) {
@@ -116,7 +116,7 @@ class Reader {
     source.vocabulary_size = draft_.vocabulary_size;
     int width = 0;
     const auto check = [&](const std::string& key, const std::vector<std::string>& files) {
-      const SourcePosition at = source.positions[key];
+      const SourcePosition at = position_of(key);
       for (const std::string& file : files) {
         auto shard = formats::TokenShard::open(file);
         if (!shard.ok()) continue;  // told by count_tokens, or gone since
@@ -142,7 +142,7 @@ class Reader {
 
   void check_lengths(const FileList& training, const FileList& validation) {
     const DataSource& source = data_.source;
-    const std::string line = std::to_string(data_.source.positions["sequence_length"].line);
+    const std::string line = std::to_string(position_of("sequence_length").line);
     const std::string wanted =
         std::to_string(source.sequence_length + 1) +
         " tokens: one sample of sequence_length = " + std::to_string(source.sequence_length) + " (line " +
@@ -215,7 +215,8 @@ std::map<std::string, ReadData> read_data(const TomlValue& tables, const std::st
       continue;
     }
     if (const std::string problem = name_problem(member.key); !problem.empty()) {
-      faults.add(member.key_place, "data source " + in_quotes(member.key) + " cannot be named so", problem);
+      faults.add(member.key_place, "data source " + in_quotes(member.key) + " cannot be named so", problem,
+                 "write [data.corpus]");
     }
     all[member.key] = Reader(member.key, member.value, base_directory, faults).read();
   }

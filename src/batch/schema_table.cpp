@@ -2,6 +2,7 @@
 
 #include "batch/schema_table.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -117,23 +118,38 @@ std::optional<std::string> problem_with(const Shape& shape, Type type, const Tom
   return std::nullopt;
 }
 
+// A good value to type, where nothing better is known.
+std::string example_of(const Shape& shape, const std::string& name) {
+  if (!shape.example.empty()) return "write " + name + " = " + shape.example;
+  if (!shape.choices.empty()) return "write " + name + " = " + toml_text(shape.choices.front());
+  if (shape.type == Type::boolean) return "write " + name + " = true";
+  if (shape.type == Type::duration) return "write " + name + " = \"90s\"";
+  if (shape.type == Type::size) return "write " + name + " = \"4GiB\"";
+  return "write " + name + " = " + toml_text(std::max(shape.minimum, 1.0));
+}
+
 std::string fix_of(const Shape& shape, Type type, const TomlValue& value, const std::string& name) {
   if (value.type == TomlValue::Type::string) {
-    if (!shape.choices.empty()) return did_you_mean(value.spelled, shape.choices);
-    TomlValue unquoted;
-    const char* end = value.spelled.data() + value.spelled.size();
+    if (!shape.choices.empty()) {
+      const std::string near = did_you_mean(value.spelled, shape.choices);
+      return near.empty() ? example_of(shape, name) : near;
+    }
     const bool numeric = type == Type::integer || type == Type::number;
-    if (numeric && !value.spelled.empty() &&
-        std::from_chars(value.spelled.data(), end, unquoted.number).ptr == end) {
+    const bool truth = value.spelled == "true" || value.spelled == "false";
+    double unquoted = 0.0;
+    const char* end = value.spelled.data() + value.spelled.size();
+    const bool reads =
+        !value.spelled.empty() && std::from_chars(value.spelled.data(), end, unquoted).ptr == end;
+    const bool single = !is_list(shape.type);
+    if (single && ((numeric && reads) || (type == Type::boolean && truth))) {
       return "write " + name + " = " + value.spelled + " without quotes";
     }
-    if (type == Type::boolean && (value.spelled == "true" || value.spelled == "false")) {
-      return "write " + name + " = " + value.spelled + " without quotes";
-    }
-    return "";
+    return example_of(shape, name);
   }
-  if (type == Type::text && value.is_number())
+  if (is_list(shape.type)) return example_of(shape, name);
+  if (type == Type::text && value.is_number()) {
     return "write " + name + " = \"" + value.spelled + "\" in quotes";
+  }
   const auto amount = has_type(type, value) ? measured(type, value) : std::nullopt;
   if (amount && *amount < shape.minimum && !shape.above_minimum) {
     return "set " + name + " = " + toml_text(shape.minimum);
@@ -141,7 +157,7 @@ std::string fix_of(const Shape& shape, Type type, const TomlValue& value, const 
   if (amount && *amount > shape.maximum && !shape.below_maximum) {
     return "set " + name + " = " + toml_text(shape.maximum);
   }
-  return "";
+  return example_of(shape, name);
 }
 
 bool check_single(const Shape& shape, Type type, const TomlValue& value, const std::string& whose,
@@ -201,6 +217,11 @@ Shape number_list(int num_elements, double minimum, double maximum) {
   return {.type = Type::number_list, .minimum = minimum, .maximum = maximum, .num_elements = num_elements};
 }
 
+Shape like(Shape shape, std::string example) {
+  shape.example = std::move(example);
+  return shape;
+}
+
 std::string described(const Shape& shape) {
   if (!is_list(shape.type)) return singular(shape, shape.type);
   const std::string count = shape.num_elements < 0 ? "" : std::to_string(shape.num_elements) + " ";
@@ -227,13 +248,15 @@ bool check_shape(const Shape& shape, const TomlValue& value, const std::string& 
   if (value.type != TomlValue::Type::array) {
     faults.add(value.place, whose + name + " = " + shown(value) + " is " + name_of(value.type),
                described(shape),
-               value.type == TomlValue::Type::table ? "" : "write " + name + " = [" + shown(value) + "]");
+               value.type == TomlValue::Type::table ? example_of(shape, name)
+                                                    : "write " + name + " = [" + shown(value) + "]");
     return false;
   }
   const int count = static_cast<int>(value.elements.size());
   if (count == 0 || (shape.num_elements >= 0 && count != shape.num_elements)) {
     faults.add(value.place, whose + name + " has " + std::to_string(count) + " values", described(shape),
-               count == 0 && shape.num_elements < 0 ? "remove " + name + " for the default" : "");
+               count == 0 && shape.num_elements < 0 ? "remove " + name + " for the default"
+                                                    : example_of(shape, name));
     return false;
   }
   bool good = true;
@@ -268,8 +291,9 @@ void read_keys(const TableSchema& schema, const TomlValue& table, const ReadInto
       key->store(into.target, member.value);
   }
   for (const KeySchema& key : schema.keys) {
-    if (!key.required || table.find(key.name) != nullptr) continue;
-    faults.add(table.place, into.whose + key.name + " is missing", key.name + " = " + described(key.shape));
+    if (!key.required || !into.complete || table.find(key.name) != nullptr) continue;
+    faults.add(table.place, into.whose + key.name + " is missing", key.name + ": " + described(key.shape),
+               example_of(key.shape, key.name));
   }
 }
 

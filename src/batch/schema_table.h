@@ -42,6 +42,7 @@ struct Shape {
   std::vector<std::string> choices;  ///< of a text; empty = any
   int num_elements = -1;             ///< of a list; -1 = any number but none
   const char* meaning = "";          ///< what a text is, where `choices` is empty: "a path"
+  std::string example;               ///< a good value as TOML writes it; Keys takes the default where empty
 };
 
 Shape text(const char* meaning);
@@ -56,6 +57,8 @@ Shape size();
 Shape text_list(const char* meaning);
 Shape integer_list(double minimum, double maximum);
 Shape number_list(int num_elements, double minimum, double maximum);
+
+Shape like(Shape shape, std::string example);
 
 /// "an integer of at least 1", "one of fp32, bf16".
 std::string described(const Shape& shape);
@@ -89,8 +92,9 @@ struct TableSchema {
 struct ReadInto {
   void* target = nullptr;  ///< what the table's `store` functions were declared for
   Positions* positions = nullptr;
-  std::string prefix;  ///< of the keys in `positions`: "", "optimizer.", "run."
-  std::string whose;   ///< begins each message: `job "x": `, or empty
+  std::string prefix;    ///< of the keys in `positions`: "", "optimizer.", "run."
+  std::string whose;     ///< begins each message: `job "x": `, or empty
+  bool complete = true;  ///< false: keys may stand elsewhere, so none is missing
 };
 
 /// Checks every member of `table` against `schema` and stores the good ones. Missing required keys, unknown
@@ -145,6 +149,7 @@ class Keys {
     Target fresh{};
     const std::string shown = required ? "" : default_of(shape, access(fresh));
     const Shape::Type type = shape.type;
+    if (shape.example.empty()) shape.example = shown;
     table_.keys.push_back({name, std::move(shape), std::move(help), shown, required,
                            [access, type](void* into, const TomlValue& value) {
                              assign(access(*static_cast<Target*>(into)), value, type);

@@ -1,0 +1,116 @@
+#include "saturn/batch/technique_spec.h"
+
+#include "saturn/batch/check_devices.h"
+#include "tests/batch/support.h"
+
+namespace saturn {
+namespace {
+
+using batch::configurations_of;
+using batch::DeviceGroup;
+using batch::Job;
+using testing::BatchFolder;
+using testing::faults_of;
+
+std::string all(const Job& job, const DeviceGroup& devices) {
+  std::string text;
+  for (const auto& one : configurations_of(job, devices)) {
+    text += (text.empty() ? "" : ", ") + to_text(one) + "/" + std::to_string(one.num_ranks);
+  }
+  return text;
+}
+
+Job job_of(int batch_size) {
+  Job job;
+  job.batch_size = batch_size;
+  return job;
+}
+
+TEST_SUITE("batch") {
+  TEST_CASE("batch/technique_spec: single takes all threads of its CPU slots in one process") {
+    CHECK(all(job_of(4), {.num_devices = 3}) == "single x1/1, single x2/1, single x3/1, ddp x2/2, ddp x3/3");
+    Job job = job_of(4);
+    job.techniques = {"ddp"};
+    CHECK(all(job, {.num_devices = 1}).empty());
+    job.techniques = {"single", "ddp"};
+    job.devices = {2, 8};
+    CHECK(all(job, {.num_devices = 4}) == "single x2/1, ddp x2/2");
+  }
+
+  TEST_CASE("batch/technique_spec: a rank has at least one row of the batch") {
+    CHECK(all(job_of(2), {.num_devices = 3}) == "single x1/1, single x2/1, single x3/1, ddp x2/2");
+  }
+
+  TEST_CASE("batch/technique_spec: single stays on one GPU and two ranks never share one") {
+    const DeviceGroup whole{.kind = "gpu", .device_class = "h200", .num_devices = 2};
+    CHECK(all(job_of(8), whole) == "single x1/1, ddp x2/2");
+    const DeviceGroup halves{.kind = "gpu", .device_class = "h200", .num_devices = 4, .num_shares = 2};
+    CHECK(all(job_of(8), halves) == "single x1/1, single x2/1, ddp x4/2");
+    CHECK(configurations_of(job_of(8), halves).back().device_class == "h200");
+  }
+
+  TEST_CASE("batch/technique_spec: memory follows parameters and rows and layers") {
+    BatchFolder folder;
+    const auto batch = folder.read(testing::kPlainJob);
+    REQUIRE(batch.ok());
+    const Job& job = batch->jobs[0];
+    const batch::DataSource& data = batch->data.at("text");
+    const batch::Configuration single{.technique = "single"};
+    const batch::Configuration ddp{.technique = "ddp", .num_devices = 2, .num_ranks = 2};
+    const auto memory = [&](const Job& of, const batch::Configuration& configuration) {
+      return batch::find_technique(configuration.technique)->predicted_memory_bytes(of, data, configuration);
+    };
+    const std::int64_t state = 16 * job.model.num_parameters;
+    const std::int64_t activations = std::int64_t{4} * 16 * 64 * 68 * 2;
+    CHECK(memory(job, single) == state + activations);
+    CHECK(memory(job, ddp) == state + activations / 2);
+    Job accumulating = job;
+    accumulating.micro_batches = 4;
+    CHECK(memory(accumulating, single) == state + activations / 4);
+  }
+
+  TEST_CASE("batch/technique_spec: a configuration survives the trip through JSON") {
+    batch::Configuration one{.technique = "ddp", .num_devices = 4, .num_ranks = 2, .device_class = "h200"};
+    one.knobs["bucket_bytes"] = 1 << 20;
+    Diagnostics faults;
+    const Json document = to_json(one);
+    CHECK(batch::configuration_from_json(JsonReader(document, "a", "", faults)) == one);
+    CHECK(faults.empty());
+    CHECK(to_text(one) == "ddp x4 (bucket_bytes 1048576)");
+  }
+
+  TEST_CASE(
+      "batch/check_devices: counts that do not exist and jobs that cannot run are told at their lines") {
+    BatchFolder folder;
+    const auto batch = folder.read(
+        "[[job]]\nname = \"a\"\nmodel = \"gpt2-toy\"\ndata = \"text\"\nsteps = 1\nbatch_size = 8\ndevices = "
+        "[1, 8]\noptimizer.lr = 1\n"
+        "[[job]]\nname = \"b\"\nmodel = \"gpt2-toy\"\ndata = \"text\"\nsteps = 1\nbatch_size = 8\ntechniques "
+        "= [\"ddp\"]\noptimizer.lr = 1\n");
+    REQUIRE_MESSAGE(batch.ok(), faults_of(batch));
+    CHECK(check_devices(*batch, {{.num_devices = 8}}).ok());
+    const auto two = check_devices(*batch, {{.num_devices = 2}});
+    REQUIRE_FALSE(two.ok());
+    REQUIRE(two.faults().size() == 1);
+    CHECK(two.faults()[0].where == folder.path() + ":14:15");
+    const auto one = check_devices(*batch, {{.num_devices = 1}});
+    REQUIRE(one.faults().size() == 2);
+    CHECK(one.faults()[1].where == folder.path() + ":22:14");
+    CHECK(one.faults()[1].expected.find("ddp x1 needs at least 2 devices") != std::string::npos);
+  }
+
+  TEST_CASE("batch/check_devices: a machine becomes one group per node") {
+    devices::Machine machine;
+    devices::Node node{.name = "n", .device_class = "cpu", .host_memory_bytes = 0, .devices = {}};
+    node.devices.resize(2);
+    node.devices[0].memory_bytes = 7;
+    machine.nodes = {node, node};
+    const auto groups = batch::device_groups(machine);
+    REQUIRE(groups.size() == 2);
+    CHECK(groups[0].num_devices == 2);
+    CHECK(groups[0].memory_bytes == 7);
+  }
+}
+
+}  // namespace
+}  // namespace saturn
