@@ -183,6 +183,10 @@ Host read_host(const std::string& root, std::vector<int> affinity) {
           .cpu_model = read_cpu_model(root)};
 }
 
+std::int64_t available_memory_bytes() {
+  return number_in(field_of("/proc/meminfo", "MemAvailable")).value_or(0) * 1024;
+}
+
 Host this_host() {
   // The kernel's set may be larger than the C library's default one.
   std::vector<int> cores;

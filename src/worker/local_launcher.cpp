@@ -17,7 +17,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <optional>
+#include <set>
 #include <utility>
 
 #include "saturn/base/log.h"
@@ -56,6 +56,14 @@ struct Worker {
     ::kill(-pid, SIGKILL);
   }
 };
+
+// Killed descendants of a dead rank, which become our children once whoever started them is gone: waited for
+// by process id or, negative, by process group, for as long as that takes.
+struct Orphan {
+  pid_t id = 0;
+  double until_s = 0;
+};
+constexpr double kOrphanS = 2.0;
 
 struct Listener {
   FileDescriptor socket;
@@ -128,7 +136,8 @@ class LocalLauncher final : public Launcher {
   bool has_exited(const Worker& worker, siginfo_t& how) const;
   void bury(Worker& worker, const siginfo_t& how, std::vector<WorkerEvent>& events);
   void bury_the_dead(std::vector<WorkerEvent>& events);
-  void reap_adopted();
+  void end_descendants(const std::string& mark);
+  void reap_orphans();
 
   LocalLauncherOptions options_;
   const Clock& clock_;
@@ -136,7 +145,7 @@ class LocalLauncher final : public Launcher {
   std::unique_ptr<Guardian> guardian_;
   int was_subreaper_ = 0;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<pid_t> adopted_;  // ended descendants that may have become our children
+  std::vector<Orphan> orphans_;
   std::vector<int> wake_fds_;
   int next_serial_ = 1;
   int num_standby_ = 0;
@@ -161,8 +170,8 @@ LocalLauncher::~LocalLauncher() {
     while (::waitpid(worker->pid, nullptr, 0) < 0 && errno == EINTR) {
     }
   }
-  if (guardian_ != nullptr && !workers_.empty()) end_marked(mark_);
-  reap_adopted();
+  if (guardian_ != nullptr) end_descendants(mark_);
+  reap_orphans();
   ::prctl(PR_SET_CHILD_SUBREAPER, was_subreaper_);
 }
 
@@ -354,9 +363,10 @@ void LocalLauncher::bury(Worker& worker, const siginfo_t& how, std::vector<Worke
     num_before = events.size();
     read_from(worker, events);
   } while (worker.stream != nullptr && events.size() > num_before);
-  // 2. What it started, in its group or out of it.
+  // 2. What it started, out of its group and in it.
+  end_descendants(worker.mark);
   ::kill(-worker.pid, SIGKILL);
-  for (const pid_t pid : end_marked(worker.mark)) adopted_.push_back(pid);
+  orphans_.push_back({-worker.pid, clock_.now_s() + kOrphanS});
   // 3. Itself.
   ::waitpid(worker.pid, nullptr, 0);
   if (worker.discarded) return;
@@ -384,6 +394,17 @@ void LocalLauncher::bury(Worker& worker, const siginfo_t& how, std::vector<Worke
   events.push_back({.attempt = worker.attempt, .rank = worker.rank, .time_s = clock_.now_s(), .what = ended});
 }
 
+// What is killed may have started another meanwhile: a pass that finds nobody new is the last.
+void LocalLauncher::end_descendants(const std::string& mark) {
+  std::set<pid_t> ended;
+  std::size_t num_before = 0;
+  do {
+    num_before = ended.size();
+    for (const pid_t pid : end_marked(mark)) ended.insert(pid);
+  } while (ended.size() > num_before);
+  for (const pid_t pid : ended) orphans_.push_back({pid, clock_.now_s() + kOrphanS});
+}
+
 void LocalLauncher::bury_the_dead(std::vector<WorkerEvent>& events) {
   bool any = false;
   for (auto& worker : workers_) {
@@ -398,9 +419,13 @@ void LocalLauncher::bury_the_dead(std::vector<WorkerEvent>& events) {
   next_standby_s_ = std::max(next_standby_s_, clock_.now_s() + options_.standby_delay_s);
 }
 
-void LocalLauncher::reap_adopted() {
-  std::erase_if(adopted_,
-                [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) == pid || ::kill(pid, 0) != 0; });
+void LocalLauncher::reap_orphans() {
+  const double now_s = clock_.now_s();
+  std::erase_if(orphans_, [now_s](const Orphan& orphan) {
+    while (::waitpid(orphan.id, nullptr, WNOHANG) > 0) {
+    }
+    return now_s > orphan.until_s;
+  });
 }
 
 int LocalLauncher::num_living() const {
@@ -433,7 +458,7 @@ void LocalLauncher::keep_standby() {
   }
   const double now_s = clock_.now_s();
   if (have >= num_standby_ || now_s < next_standby_s_) return;
-  if (available_memory_bytes() < kStandbyHeadroom * options_.standby_memory_bytes) {
+  if (devices::available_memory_bytes() < kStandbyHeadroom * options_.standby_memory_bytes) {
     next_standby_s_ = now_s + 10;
     return;
   }
@@ -451,7 +476,7 @@ void LocalLauncher::keep_house() {
     if (worker->kill_at_s <= now_s) worker->kill_now();
   }
   keep_standby();
-  reap_adopted();
+  reap_orphans();
   if (now_s >= oom_sampled_s_ + kOomSampleS) {
     oom_sampled_s_ = now_s;
     oom_kills_ = num_oom_kills();

@@ -190,25 +190,26 @@ Result<FileDescriptor> open_log(const std::string& path) {
   return log;
 }
 
-std::vector<pid_t> end_marked(const std::string& mark) {
-  std::vector<pid_t> ended;
+std::vector<pid_t> processes_marked(const std::string& mark) {
+  std::vector<pid_t> found;
   DIR* processes = ::opendir("/proc");
-  if (processes == nullptr) return ended;
+  if (processes == nullptr) return found;
   while (const dirent* entry = ::readdir(processes)) {
     const pid_t pid = static_cast<pid_t>(std::atoi(entry->d_name));
-    if (pid <= 1 || pid == ::getpid() || !carries(pid, mark)) continue;
-    if (::kill(pid, SIGKILL) == 0) ended.push_back(pid);
+    if (pid > 1 && pid != ::getpid() && carries(pid, mark)) found.push_back(pid);
   }
   ::closedir(processes);
+  return found;
+}
+
+std::vector<pid_t> end_marked(const std::string& mark) {
+  std::vector<pid_t> ended = processes_marked(mark);
+  for (const pid_t pid : ended) ::kill(pid, SIGKILL);
   return ended;
 }
 
 std::uint64_t num_oom_kills() {
   return value_of(read_proc("/proc/vmstat"), "oom_kill ");
-}
-
-std::int64_t available_memory_bytes() {
-  return static_cast<std::int64_t>(value_of(read_proc("/proc/meminfo"), "MemAvailable:")) * 1024;
 }
 
 std::string random_key(std::size_t num_bytes) {

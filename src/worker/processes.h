@@ -42,15 +42,15 @@ std::uint64_t start_ticks_of(pid_t pid);
 /// Appends to `path`, created 0644 by umask; a symbolic link is refused.
 Result<FileDescriptor> open_log(const std::string& path);
 
-/// Kills every process of this user whose environment holds `mark` ("NAME=value" or its beginning), except
-/// the caller. Returns their ids.
+/// Processes of this user whose environment holds `mark` ("NAME=value" or its beginning), except the caller;
+/// the dead that nobody has waited for have no environment.
+std::vector<pid_t> processes_marked(const std::string& mark);
+
+/// Kills them all and returns them.
 std::vector<pid_t> end_marked(const std::string& mark);
 
 /// Times that the kernel has killed a process for want of memory; 0 where it does not say.
 std::uint64_t num_oom_kills();
-
-/// Bytes that new processes can have without swapping; 0 where the kernel does not say.
-std::int64_t available_memory_bytes();
 
 /// `num_bytes` from getrandom, as hexadecimal digits.
 std::string random_key(std::size_t num_bytes);

@@ -90,6 +90,9 @@ struct Host {
 Host read_host(const std::string& root, std::vector<int> affinity);
 Host this_host();
 
+/// Bytes that new processes can have now without swapping; 0 where the kernel does not say.
+std::int64_t available_memory_bytes();
+
 /// The devices of this machine as `request` asks for them: GPUs if any are usable, else CPU slots; CPU slots
 /// where the request names them; the nodes of the request where it lists any.
 ///

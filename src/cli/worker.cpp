@@ -1,0 +1,76 @@
+// saturn worker: a rank, started by the controller and by nobody else; the only command with LibTorch in it.
+
+#include <sys/prctl.h>
+
+#include "cli/command.h"
+#include "saturn/devices/nvml.h"
+#include "saturn/worker/rank_channel.h"
+#include "saturn/worker/train_library.h"
+
+namespace saturn::cli {
+namespace {
+
+#ifdef SATURN_CUDA
+constexpr bool kCudaBuild = true;
+#else
+constexpr bool kCudaBuild = false;
+#endif
+
+// The controller learns in its own words why this worker is none.
+Diagnostics refused(int control_fd, Diagnostics faults) {
+  auto channel = worker::RankChannel::open(control_fd);
+  if (!channel.ok()) return std::move(channel).faults();
+  (*channel)->send(worker::Error{.error_class = worker::ErrorClass::bad_configuration,
+                                 .message = faults.front().where + ": " + faults.front().what});
+  return faults;
+}
+
+struct WorkerArgs {
+  std::optional<std::int64_t> fd;
+  bool probe = false;
+  bool about = false;
+
+  void declare(Options& options) {
+    options.option("--fd", "N", fd, "descriptor of the controller's stream");
+    options.flag("--probe", probe, "print the GPUs as JSON and exit");
+    options.flag("--about", about, "load the training library, print what it is as JSON and exit");
+  }
+
+  Result<int> run(const Context&) const {
+    ::prctl(PR_SET_NAME, "saturn-worker");
+    if (probe) {
+      print_json(devices::to_json(devices::list_gpus(kCudaBuild)));
+      return 0;
+    }
+    if (!about && !fd) {
+      return Diagnostic{.what = "`saturn worker` is started by saturn itself, with --fd",
+                        .expected = "a command for people",
+                        .fix = "saturn run BATCH"};
+    }
+    Result<worker::TrainLibrary> library = worker::open_train_library();
+    if (about) {
+      if (!library.ok()) return std::move(library).faults();
+      Json told = {{"path", library->path}};
+      if (library->about != nullptr) {
+        SATURN_TRY(Json more, parse_json(library->about(), library->path));
+        told.update(more);
+      }
+      print_json(told);
+      return 0;
+    }
+    if (!library.ok()) return refused(static_cast<int>(*fd), std::move(library).faults());
+    return library->train_main(static_cast<int>(*fd));
+  }
+};
+
+}  // namespace
+
+CommandEntry worker() {
+  return {.name = "worker",
+          .summary = "Train as one rank of a job, as the controller says.",
+          .example = "",
+          .declare = &make_action<WorkerArgs>,
+          .hidden = true};
+}
+
+}  // namespace saturn::cli
