@@ -187,7 +187,12 @@ Result<void> checkpoint(Fold& fold) {
 
 void take_metrics(JobRecord& record, const Json& values) {
   for (const auto& [name, value] : values.items()) {
-    if (value.is_number()) record.metrics[name] = value.get<double>();
+    if (!value.is_number()) continue;
+    if (name == "train_loss") {
+      record.train_loss = value.get<double>();
+    } else {
+      record.metrics[name] = value.get<double>();
+    }
   }
 }
 
@@ -239,7 +244,7 @@ Result<void> attempt_ended(Fold& fold) {
   record->step = attempt->last_step = fold.read.integer("step");
   record->reason = *next == JobState::done ? "" : attempt->message;
   record->not_before_s = fold.event.time_s + fold.read.number_or("retry_after_s", 0.0);
-  if (fold.read.has("train_loss")) record->train_loss = fold.read.number("train_loss");
+  if (fold.read.boolean_or("drop_checkpoint", false)) record->checkpoint.reset();
   take_metrics(*record, fold.read.object_or_empty("metrics"));
   record->memory_peak_bytes =
       std::max(record->memory_peak_bytes, fold.read.integer_or("memory_peak_bytes", 0));

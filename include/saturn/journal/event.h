@@ -28,8 +28,8 @@ enum class EventKind {
   checkpoint,       ///< step, path, save_s
   metric,           ///< step, values {}
   stopping,         ///< reason
-  attempt_ended,    ///< next (a JobState), class, message, step, rank?, exit_code?, signal?, retry_after_s?,
-                    ///< train_loss?, metrics {}?, times {}?, memory_peak_bytes?, host_memory_peak_bytes?
+  attempt_ended,    ///< next (a JobState), class, message, step, retry_after_s?, drop_checkpoint?, metrics {}?,
+                    ///< times {}?, memory_peak_bytes?, host_memory_peak_bytes?
   struck,  ///< technique, num_devices, num_ranks, knobs, trial, reason: this configuration is not tried again
   job_changed,  ///< happened (a JobEvent of pause, resume, cancel, stop_early, reset, fail), reason
   run_ended,    ///< outcome (done, failed, interrupted, stopped), exit_code

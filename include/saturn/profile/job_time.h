@@ -4,8 +4,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "saturn/plan/plan.h"
 #include "saturn/plan/problem.h"
 #include "saturn/profile/profile.h"
 
@@ -24,11 +27,20 @@ struct JobTime {
 JobTime job_time(const batch::Job& job, const batch::RunSettings& run, const Trial& trial,
                  std::int64_t from_step, std::int64_t num_steps);
 
+/// Where a job runs while the rest is planned: it stays there.
+struct RunningNow {
+  std::string trial;
+  std::vector<plan::Device> devices;
+  double remaining_s = 0.0;
+};
+
 /// What is left to plan of one job. A job that is not named has all its steps left and nothing struck.
 struct Remaining {
   std::int64_t from_step = 0;
   std::vector<std::string> struck_trials;  ///< ids of configurations not to be tried again
-  bool finished = false;                   ///< left out of the problem
+  double release_s = 0.0;                  ///< not started before, from the plan's origin
+  std::optional<RunningNow> running;
+  bool finished = false;  ///< left out of the problem
 };
 
 /// Steps of every job, from the data: batch::split_of and batch::steps_of.

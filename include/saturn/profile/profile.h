@@ -59,6 +59,7 @@ struct Profile {
   devices::Machine machine;
   Conditions conditions;
   std::vector<Trial> trials;
+  std::vector<std::string> skipped;  ///< ids of trials that a budget left no time for
 
   const Trial* find(const std::string& job_class, const batch::Configuration& configuration) const;
   const Trial* find_id(const std::string& id) const;

@@ -23,8 +23,9 @@ namespace saturn::run {
 struct SessionRequest {
   const batch::Batch* batch = nullptr;
   const devices::Machine* machine = nullptr;
-  std::string plan_path;          ///< a plan named by the user: used as it is, refused where it is stale
-  std::vector<std::string> only;  ///< names of jobs to run; empty = all
+  std::string plan_path;               ///< a plan named by the user: used as it is, refused where it is stale
+  std::vector<std::string> only;       ///< names of jobs to run; empty = all
+  std::vector<plan::Device> excluded;  ///< devices that may not be used
   bool retry_failed = false;
 };
 

@@ -72,8 +72,10 @@ class Head : public Layer {
 struct Model {
   std::string family;
   std::vector<std::unique_ptr<Layer>> layers;
-  Head* head = nullptr;  ///< layers.back()
-  Json config;           ///< Hugging Face's config.json of this model
+  Head* head = nullptr;     ///< layers.back()
+  Json config;              ///< Hugging Face's config.json of this model
+  std::string base_prefix;  ///< begins most names; files of the bare body (no head) leave it out
+  std::vector<std::string> ignored_suffixes;  ///< of stored tensors that are no parameters, such as masks
 
   /// Every parameter once, in the order of first use.
   std::vector<ParameterPtr> parameters() const;

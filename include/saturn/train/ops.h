@@ -1,0 +1,56 @@
+// Operators that models are written with where LibTorch's own leave speed or memory on the table; each has
+// its gradient, runs on any device in fp32 and bf16, and is tested against plain ATen.
+//
+// Shapes: B rows of a micro-batch, T tokens, C width, V vocabulary, P positions, I and O inputs and outputs.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string_view>
+
+namespace saturn::train::ops {
+
+/// Where a dropout mask is drawn: the mask is a pure function of these and of (row of the global batch,
+/// element of the row), so that no split over ranks or micro-batches changes it.
+struct DropoutSite {
+  double probability = 0.0;    ///< 0: nothing is dropped
+  std::uint64_t key = 0;       ///< of seed, step and place in the model: see `dropout_key`
+  std::int64_t first_row = 0;  ///< row of the global batch that is row 0 of the tensor
+};
+
+std::uint64_t dropout_key(std::uint64_t seed, std::int64_t step, std::string_view place);
+
+/// `x` (first dimension: rows) with elements zeroed with the site's probability, the rest scaled up.
+at::Tensor dropout(const at::Tensor& x, const DropoutSite& site);
+
+/// token_table_VC[tokens_BT] + position_table_PC[0..T).
+///
+/// `tied`: the token table is also the head's. Its gradient is then given row by row (sparse) and added to
+/// the dense one of the head by autograd, which saves a table of zeros; on its own it would reach the
+/// optimiser sparse.
+at::Tensor embed(const at::Tensor& tokens, const at::Tensor& token_table, const at::Tensor& position_table,
+                 bool tied);
+
+/// x @ weight_IO + bias_O over the last dimension.
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
+/// Causal attention of `num_heads` heads. `qkv` holds queries, keys and values side by side: [B, T, 3 C].
+/// Returns [B, T, C]. `dropout` falls on the attention probabilities; its elements are (head, query, key).
+at::Tensor causal_attention(const at::Tensor& qkv, std::int64_t num_heads, double scale,
+                            const DropoutSite& dropout);
+
+/// gelu(x @ fc_weight_IO + fc_bias) @ proj_weight_OI + proj_bias, GELU in its tanh form ("gelu_new").
+at::Tensor gelu_mlp(const at::Tensor& x, const at::Tensor& fc_weight, const at::Tensor& fc_bias,
+                    const at::Tensor& proj_weight, const at::Tensor& proj_bias);
+
+/// `weight` times the sum over all targets of the cross-entropy of the logits x @ table_VC^T: a scalar in
+/// fp32.
+///
+/// Logits are made and used up in pieces of some rows; where gradients are asked for they are computed along.
+/// Errors: c10::IndexError for a target outside [0, V).
+at::Tensor head_cross_entropy(const at::Tensor& x, const at::Tensor& table, const at::Tensor& targets,
+                              double weight);
+
+}  // namespace saturn::train::ops

@@ -1,0 +1,127 @@
+// What a profile holds, which trials a batch wants, and why a profile does not do.
+
+#include "saturn/profile/profile.h"
+
+#include <algorithm>
+#include <map>
+
+#include "saturn/base/digest.h"
+#include "saturn/base/version.h"
+#include "saturn/batch/identity.h"
+
+namespace saturn::profile {
+namespace {
+
+// Devices of one class, as wide as its widest node: no configuration spans nodes yet.
+std::vector<batch::DeviceGroup> groups_of(const devices::Machine& machine) {
+  std::vector<batch::DeviceGroup> groups;
+  for (const devices::Node& node : machine.nodes) {
+    if (node.devices.empty()) continue;
+    const devices::Device& device = node.devices.front();
+    const batch::DeviceGroup group{.kind = device.kind,
+                                   .device_class = node.device_class,
+                                   .num_devices = static_cast<int>(node.devices.size()),
+                                   .num_shares = device.num_shares,
+                                   .memory_bytes = device.memory_bytes};
+    const auto same = std::find_if(groups.begin(), groups.end(), [&](const batch::DeviceGroup& known) {
+      return known.device_class == group.device_class;
+    });
+    if (same == groups.end()) {
+      groups.push_back(group);
+    } else if (same->num_devices < group.num_devices) {
+      *same = group;
+    }
+  }
+  return groups;
+}
+
+std::string id_of(const std::string& job_class, const batch::Configuration& configuration) {
+  std::string id =
+      job_class + "-" + configuration.technique + "-x" + std::to_string(configuration.num_devices);
+  if (configuration.num_ranks != configuration.num_devices)
+    id += "r" + std::to_string(configuration.num_ranks);
+  if (configuration.device_class != "cpu") id += "-" + configuration.device_class;
+  if (!configuration.knobs.empty()) id += "-" + digest_of(to_line(configuration.knobs)).substr(0, 6);
+  return id;
+}
+
+std::string brief(const Trial& trial) {
+  return batch::to_text(trial.configuration) + " of " + trial.job_class;
+}
+
+}  // namespace
+
+const Trial* Profile::find(const std::string& job_class, const batch::Configuration& configuration) const {
+  const auto it = std::find_if(trials.begin(), trials.end(), [&](const Trial& trial) {
+    return trial.job_class == job_class && trial.configuration == configuration;
+  });
+  return it == trials.end() ? nullptr : &*it;
+}
+
+const Trial* Profile::find_id(const std::string& id) const {
+  const auto it =
+      std::find_if(trials.begin(), trials.end(), [&](const Trial& trial) { return trial.id == id; });
+  return it == trials.end() ? nullptr : &*it;
+}
+
+Conditions conditions_of(const batch::Batch& batch, const devices::Machine& machine) {
+  return {.fingerprint = devices::fingerprint(machine),
+          .saturn = version(),
+          .training_version = kTrainingVersion,
+          .warmup_steps = batch.profile.warmup_steps,
+          .trial_steps = batch.profile.trial_steps};
+}
+
+std::vector<Trial> wanted_trials(const batch::Batch& batch, const devices::Machine& machine) {
+  std::vector<Trial> wanted;
+  std::map<std::string, std::size_t> by_id;
+  const std::vector<batch::DeviceGroup> groups = groups_of(machine);
+  for (const batch::Job& job : batch.jobs) {
+    const std::string job_class = batch::speed_class(job, batch.data.at(job.data));
+    for (const batch::DeviceGroup& group : groups) {
+      for (const batch::Configuration& configuration : batch::configurations_of(job, group)) {
+        const std::string id = id_of(job_class, configuration);
+        const auto [at, is_new] = by_id.emplace(id, wanted.size());
+        if (is_new) wanted.push_back({.id = id, .job_class = job_class, .configuration = configuration});
+        wanted[at->second].jobs.push_back(job.name);
+      }
+    }
+  }
+  std::stable_sort(wanted.begin(), wanted.end(), [](const Trial& a, const Trial& b) {
+    return a.configuration.num_devices < b.configuration.num_devices;
+  });
+  return wanted;
+}
+
+std::vector<std::string> what_is_stale(const Profile& profile, const batch::Batch& batch,
+                                       const devices::Machine& machine) {
+  std::vector<std::string> reasons;
+  const Conditions now = conditions_of(batch, machine);
+  const Conditions& then = profile.conditions;
+  if (then.fingerprint != now.fingerprint)
+    reasons.push_back("it was measured on other devices than this machine has");
+  if (then.saturn != now.saturn || then.training_version != now.training_version)
+    reasons.push_back("it was measured with saturn " + then.saturn + ", this is " + now.saturn);
+  if (then.warmup_steps != now.warmup_steps || then.trial_steps != now.trial_steps) {
+    reasons.push_back("it timed " + std::to_string(then.trial_steps) + " steps after " +
+                      std::to_string(then.warmup_steps) + " of warm-up, the batch asks for " +
+                      std::to_string(now.trial_steps) + " after " + std::to_string(now.warmup_steps));
+  }
+  if (!reasons.empty()) return reasons;
+
+  std::vector<const Trial*> missing;
+  const std::vector<Trial> wanted = wanted_trials(batch, machine);
+  for (const Trial& trial : wanted) {
+    const bool skipped =
+        std::find(profile.skipped.begin(), profile.skipped.end(), trial.id) != profile.skipped.end();
+    if (!skipped && profile.find_id(trial.id) == nullptr) missing.push_back(&trial);
+  }
+  if (missing.size() == 1) reasons.push_back("it has no trial of " + brief(*missing.front()));
+  if (missing.size() > 1) {
+    reasons.push_back("it lacks " + std::to_string(missing.size()) + " of " + std::to_string(wanted.size()) +
+                      " trials, such as " + brief(*missing.front()));
+  }
+  return reasons;
+}
+
+}  // namespace saturn::profile

@@ -1,0 +1,143 @@
+// Finding, judging and making the artefacts of a run directory.
+
+#include "saturn/run/artefacts.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+
+#include "saturn/base/digest.h"
+#include "saturn/base/files.h"
+#include "saturn/profile/job_time.h"
+#include "saturn/run/decide.h"
+
+namespace saturn::run {
+namespace {
+
+bool exists(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
+std::string short_digest(const std::string& digest) {
+  return digest.substr(0, 6);
+}
+
+const profile::Trial* trial_of(const profile::Profile& profile, const journal::Attempt& attempt) {
+  return profile.find_id(attempt.trial);
+}
+
+// Seconds that a running job still holds its devices.
+double remaining_s(const Remainder& remainder, const batch::Job& job, const journal::JobRecord& record,
+                   const profile::Trial& trial) {
+  const auto seen = remainder.steps_now.find(record.name);
+  const std::int64_t step = std::max(record.step, seen == remainder.steps_now.end() ? 0 : seen->second);
+  const profile::JobTime time = profile::job_time(job, remainder.batch->run, trial, step, record.num_steps);
+  return time.work_s + (record.last_attempt()->first_step_s ? 0.0 : time.start_s);
+}
+
+profile::Remaining remaining_of(const Remainder& remainder, const batch::Job& job) {
+  profile::Remaining left;
+  left.finished = remainder.selected != nullptr && !remainder.selected->contains(job.name);
+  const journal::JobRecord* const record =
+      remainder.state == nullptr ? nullptr : remainder.state->find(job.name);
+  if (record == nullptr) return left;
+  left.finished |= journal::is_final(record->state) || record->state == journal::JobState::paused;
+  left.from_step = resume_step(*record);
+  left.release_s = std::max(0.0, record->not_before_s - remainder.time_s);
+  for (const journal::Struck& struck : record->struck) left.struck_trials.push_back(struck.trial);
+  if (!journal::is_running(record->state)) return left;
+  const journal::Attempt& attempt = *record->last_attempt();
+  left.from_step = attempt.from_step;
+  left.release_s = 0.0;
+  left.finished = false;
+  if (const profile::Trial* const trial = trial_of(*remainder.profile, attempt)) {
+    left.running = profile::RunningNow{.trial = attempt.trial,
+                                       .devices = attempt.devices,
+                                       .remaining_s = remaining_s(remainder, job, *record, *trial)};
+  }
+  return left;
+}
+
+}  // namespace
+
+Result<profile::Profile> ensure_profile(const ProfileRequest& request, worker::Launcher& launcher,
+                                        const Clock& clock, profile::ProfileObserver& observer) {
+  std::optional<profile::Profile> previous;
+  if (exists(request.path)) {
+    Result<profile::Profile> read = profile::read_profile(request.path);
+    if (read.ok()) {
+      previous = *std::move(read);
+    } else {
+      observer.on_note("making profile.json again: " + read.faults().front().what);
+    }
+  }
+  if (previous && !request.measure_failed &&
+      profile::what_is_stale(*previous, *request.batch, *request.machine).empty()) {
+    return *std::move(previous);
+  }
+  SATURN_TRY_VOID(make_directories(directory_of(request.path)));
+  SATURN_TRY(profile::Profile profile, profile::measure({.batch = request.batch,
+                                                         .machine = request.machine,
+                                                         .trials_directory = request.trials_directory,
+                                                         .previous = previous ? &*previous : nullptr,
+                                                         .budget_s = request.budget_s,
+                                                         .keep =
+                                                             [&](const profile::Profile& known) {
+                                                               return write_artefact(request.path,
+                                                                                     profile::to_json(known));
+                                                             },
+                                                         .stop = request.stop},
+                                                        launcher, clock, observer));
+  return profile;
+}
+
+Result<std::vector<MadeFrom>> plan_sources(const batch::Batch& batch, const std::string& profile_path) {
+  SATURN_TRY(const std::string digest, digest_of_file(profile_path));
+  return std::vector<MadeFrom>{{.name = batch.path, .digest = batch.digest},
+                               {.name = file_name_of(profile_path), .digest = digest}};
+}
+
+std::optional<Diagnostic> why_stale(const std::vector<MadeFrom>& made_from,
+                                    const std::vector<MadeFrom>& sources, const std::string& plan_path) {
+  for (const MadeFrom& source : sources) {
+    const std::string name = file_name_of(source.name);
+    const auto at = std::find_if(made_from.begin(), made_from.end(),
+                                 [&](const MadeFrom& known) { return file_name_of(known.name) == name; });
+    if (at != made_from.end() && at->digest == source.digest) continue;
+    return Diagnostic{.kind = Kind::stale,
+                      .where = plan_path + "#/made_from",
+                      .what = at == made_from.end() ? "this plan was not made from " + name
+                                                    : "this plan was made from another " + name +
+                                                          " (digest " + short_digest(at->digest) +
+                                                          ", it is " + short_digest(source.digest) + " now)",
+                      .expected = "a plan made from the batch and the profile as they are",
+                      .fix = "saturn plan " + sources.front().name};
+  }
+  return std::nullopt;
+}
+
+Result<plan::PlanProblem> remaining_problem(const Remainder& remainder) {
+  std::map<std::string, profile::Remaining> remaining;
+  for (const batch::Job& job : remainder.batch->jobs) remaining[job.name] = remaining_of(remainder, job);
+  SATURN_TRY(plan::PlanProblem problem,
+             profile::to_plan_problem(*remainder.batch, *remainder.profile, *remainder.num_steps, remaining,
+                                      remainder.time_s));
+  for (plan::Node& node : problem.nodes) {
+    plan::Outage outage{.from_s = 0.0, .to_s = std::numeric_limits<double>::infinity()};
+    for (const plan::Device& device : remainder.excluded) {
+      if (device.node == node.name) outage.devices.push_back(device.index);
+    }
+    if (!outage.devices.empty()) node.outages.push_back(std::move(outage));
+  }
+  return problem;
+}
+
+plan::SolveOptions solve_options(const batch::Batch& batch) {
+  plan::SolveOptions options{
+      .time_limit_s = batch.plan.time_limit_s, .seed = batch.seed, .gap = batch.plan.gap};
+  if (batch.plan.iterations > 0) options.iterations = batch.plan.iterations;
+  return options;
+}
+
+}  // namespace saturn::run

@@ -1,0 +1,203 @@
+// The loop itself: moves, signals, re-planning.
+
+#include "run/executor.h"
+
+#include <algorithm>
+
+#include "saturn/base/digest.h"
+#include "saturn/base/files.h"
+#include "saturn/plan/check.h"
+
+namespace saturn::run {
+namespace {
+
+using journal::Event;
+using journal::EventKind;
+using journal::JobRecord;
+using journal::JobState;
+
+constexpr double kPollS = 0.25;
+constexpr double kStopGraceS = 2.0;  // to write a checkpoint after the first signal
+constexpr double kTermGraceS = 0.5;  // from TERM to KILL after that
+
+}  // namespace
+
+Result<void> Executor::append(Event event) {
+  SATURN_TRY(const Event appended, directory_.append(std::move(event)));
+  around_.observer->on_event(appended, directory_.state());
+  return {};
+}
+
+const JobRecord& Executor::record_of(const Live& live) const {
+  const JobRecord* const record = directory_.state().find(live.job);
+  SATURN_CHECK(record != nullptr, "a living attempt is of a job of the batch");
+  return *record;
+}
+
+const batch::Job& Executor::job_of(const std::string& name) const {
+  const std::vector<batch::Job>& jobs = execution_.batch->jobs;
+  const auto at =
+      std::find_if(jobs.begin(), jobs.end(), [&](const batch::Job& job) { return job.name == name; });
+  SATURN_CHECK(at != jobs.end(), "the state's jobs are those of the batch");
+  return *at;
+}
+
+Remainder Executor::remainder() const {
+  Remainder remainder{.batch = execution_.batch,
+                      .profile = execution_.profile,
+                      .num_steps = &execution_.num_steps,
+                      .state = &directory_.state(),
+                      .selected = &execution_.selected,
+                      .excluded = execution_.excluded,
+                      .time_s = directory_.time_s()};
+  for (const auto& live : live_) remainder.steps_now[live->job] = live->step;
+  return remainder;
+}
+
+// ---- The loop
+
+Result<void> Executor::run() {
+  const Result<void> ran = loop();
+  end_everything();
+  return ran;
+}
+
+Result<void> Executor::loop() {
+  for (;;) {
+    SATURN_TRY_VOID(heed_signals());
+    const Moves moves = next_moves({.state = directory_.state(),
+                                    .plan = execution_.plan,
+                                    .selected = execution_.selected,
+                                    .time_s = directory_.time_s()});
+    if (live_.empty() && (moves.finished || stopping_)) return {};
+    if (!stopping_) {
+      SATURN_TRY_VOID(make_moves(moves));
+      SATURN_TRY_VOID(re_plan());
+      SATURN_TRY_VOID(resolve_stall(moves));
+    }
+    for (const worker::WorkerEvent& event : around_.launcher->poll(kPollS)) SATURN_TRY_VOID(handle(event));
+    look_for_hangs();
+    SATURN_TRY_VOID(conclude_the_dead());
+    SATURN_TRY_VOID(take_plan());
+    around_.observer->on_tick(directory_.state(), directory_.time_s());
+  }
+}
+
+Result<void> Executor::make_moves(const Moves& moves) {
+  for (const plan::Assignment* const assignment : moves.start) SATURN_TRY_VOID(start(*assignment));
+  around_.launcher->set_num_standby(moves.num_standby);
+  return {};
+}
+
+// The first signal asks every job for a checkpoint and its end; what does not follow in time is killed, and
+// all of it at once with the second.
+Result<void> Executor::heed_signals() {
+  const int count = around_.stop_count ? around_.stop_count() : 0;
+  const double now_s = around_.clock->now_s();
+  if (count >= 1 && !stopping_) {
+    stopping_ = true;
+    around_.planner->cancel();
+    planning_.reset();
+    around_.launcher->set_num_standby(0);
+    around_.observer->on_note(live_.empty() ? "stopping" : "stopping: saving what runs (again: at once)");
+    for (const auto& live : live_) {
+      around_.launcher->send_all(live->attempt, worker::StopAtStep{});
+      live->kill_at_s = now_s + kStopGraceS;
+    }
+    for (const auto& live : live_) {
+      Event stopping{.kind = EventKind::stopping, .job = live->job, .attempt = live->number};
+      stopping.details["reason"] = "interrupted";
+      SATURN_TRY_VOID(append(std::move(stopping)));
+    }
+  }
+  for (const auto& live : live_) {
+    const bool at_once = count >= 2 && !stopped_at_once_;
+    if (!at_once && (live->killed || now_s < live->kill_at_s)) continue;
+    live->killed = true;
+    around_.launcher->stop(live->attempt, at_once ? 0.0 : kTermGraceS);
+  }
+  stopped_at_once_ |= count >= 2;
+  return {};
+}
+
+void Executor::end_everything() {
+  around_.planner->cancel();
+  around_.launcher->set_num_standby(0);
+  for (const auto& live : live_) around_.launcher->stop(live->attempt, 0.0);
+  // Their ends are not journaled: this is only reached with living ranks where the journal cannot be written.
+  while (around_.launcher->num_living() > 0) around_.launcher->poll(kPollS);
+  live_.clear();
+}
+
+// ---- Re-planning
+
+Result<void> Executor::re_plan() {
+  if (re_plan_reason_.empty() || around_.planner->busy()) return {};
+  planning_reason_ = std::move(re_plan_reason_);
+  re_plan_reason_.clear();
+  Result<plan::PlanProblem> problem = remaining_problem(remainder());
+  if (!problem.ok()) return std::move(problem).faults();
+  if (problem->jobs.empty()) return {};
+  plan::SolveOptions options = solve_options(*execution_.batch);
+  options.num_threads = 1;
+  options.baselines = false;
+  const Result<void> started = around_.planner->start(*problem, options);
+  if (!started.ok()) {
+    around_.observer->on_note("not re-planned: " + started.faults().front().what);
+    return {};
+  }
+  planning_ = *std::move(problem);
+  return {};
+}
+
+Result<void> Executor::take_plan() {
+  if (!planning_) return {};
+  std::optional<Result<plan::Plan>> taken = around_.planner->take();
+  if (!taken) return {};
+  const plan::PlanProblem problem = *std::move(planning_);
+  planning_.reset();
+  const Diagnostics faults = taken->ok() ? plan::check(problem, **taken) : taken->faults();
+  if (!faults.empty()) {
+    // The plan in force goes on; a job that it has no place for is seen as a stall.
+    around_.observer->on_note("not re-planned: " + faults.front().what);
+    return {};
+  }
+  execution_.plan = **std::move(taken);
+  SATURN_TRY_VOID(
+      adopt_plan(execution_.plan, execution_.sources, planning_reason_, directory_, *around_.observer));
+  around_.observer->on_plan(execution_.plan, directory_.state());
+  return {};
+}
+
+// A job that waits while nothing runs, nothing can start and no back-off ends has no place in the plan.
+Result<void> Executor::resolve_stall(const Moves& moves) {
+  const bool waits = !live_.empty() || !moves.start.empty() || moves.wake_at_s || planning_ || moves.finished;
+  if (waits) return {};
+  if (!stall_planned_) {
+    stall_planned_ = true;
+    re_plan_reason_ = "jobs are left without a place in the plan";
+    return re_plan();
+  }
+  std::vector<std::string> stuck;
+  for (const JobRecord& record : directory_.state().jobs) {
+    if (record.state == JobState::pending && execution_.selected.contains(record.name))
+      stuck.push_back(record.name);
+  }
+  for (const std::string& job : stuck) SATURN_TRY_VOID(fail_job(job, "no plan has a place for it"));
+  return {};
+}
+
+Result<void> Executor::fail_job(const std::string& job, const std::string& reason) {
+  Event failed{.kind = EventKind::job_changed, .job = job};
+  failed.details = {{"happened", "fail"}, {"reason", reason}};
+  SATURN_TRY_VOID(append(std::move(failed)));
+  failed_.insert(job);
+  failures_.push_back({.kind = Kind::job_failed,
+                       .where = job_of(job).position_of("name").text(),
+                       .what = "job " + in_quotes(job) + " failed: " + reason,
+                       .expected = "a configuration that runs on this machine",
+                       .fix = "lower its batch_size, or allow more techniques and devices"});
+  return {};
+}
+
+}  // namespace saturn::run

@@ -1,0 +1,133 @@
+// The run loop: one thread that launches, watches, recovers and re-plans until every job is in a final state.
+
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "saturn/plan/plan.h"
+#include "saturn/profile/profile.h"
+#include "saturn/run/artefacts.h"
+#include "saturn/run/decide.h"
+#include "saturn/run/session.h"
+
+namespace saturn::run {
+
+/// What is executed.
+struct Execution {
+  const batch::Batch* batch = nullptr;
+  const devices::Machine* machine = nullptr;
+  const profile::Profile* profile = nullptr;
+  std::vector<MadeFrom> sources;  ///< of plans made on the way
+  std::map<std::string, std::int64_t> num_steps;
+  std::set<std::string> selected;
+  std::vector<plan::Device> excluded;
+  plan::Plan plan;  ///< in force at the start
+};
+
+/// Notes that `plan`, which lies at `path`, is in force from now on.
+Result<void> record_plan(const plan::Plan& plan, const std::string& path, const std::string& reason,
+                         journal::RunDirectory& directory, journal::RunObserver& observer);
+
+/// Writes `plan` as the next plan.NNN.json and records it.
+Result<void> adopt_plan(const plan::Plan& plan, const std::vector<MadeFrom>& sources,
+                        const std::string& reason, journal::RunDirectory& directory,
+                        journal::RunObserver& observer);
+
+class Executor {
+ public:
+  Executor(Execution& execution, journal::RunDirectory& directory, const Surroundings& around)
+      : execution_(execution), directory_(directory), around_(around) {}
+
+  /// Runs to the end, or until a signal asks for it. Nothing it started lives when it returns.
+  ///
+  /// Errors: the journal cannot be written. What happened to jobs is in the directory's state.
+  Result<void> run();
+
+  bool interrupted() const { return stopping_; }
+  /// Why jobs failed in this session.
+  const Diagnostics& failures() const { return failures_; }
+  bool has_failed(const std::string& job) const { return failed_.contains(job); }
+
+ private:
+  // An attempt whose processes live.
+  struct Live {
+    std::string attempt;  // as the launcher knows it
+    std::string job;
+    int number = 0;
+    int num_living = 0;
+    double step_limit_s = 0.0;  // a step that takes longer hangs
+
+    std::int64_t step = 0;
+    std::int64_t steps_done = 0;  // in this attempt
+    std::optional<double> loss;
+    double step_time_s = 0.0;
+    std::string doing;
+    double last_sign_s = 0.0;      // when it last got on, by the launcher's clock
+    double last_progress_s = 0.0;  // when its progress was last journaled
+
+    std::optional<worker::Error> error;  // the first that is a cause, not a consequence
+    std::optional<worker::Finished> finished;
+    std::string death;
+    bool host_memory_died = false;
+    std::string hang;
+    std::int64_t memory_peak_bytes = 0;
+    std::int64_t host_memory_peak_bytes = 0;
+    double kill_at_s = std::numeric_limits<double>::infinity();
+    bool killed = false;
+  };
+
+  // executor.cpp: the loop
+  Result<void> loop();
+  Result<void> make_moves(const Moves& moves);
+  Result<void> heed_signals();
+  void end_everything();
+  Result<void> re_plan();
+  Result<void> take_plan();
+  Result<void> resolve_stall(const Moves& moves);
+  Result<void> fail_job(const std::string& job, const std::string& reason);
+  Result<void> append(journal::Event event);
+  const journal::JobRecord& record_of(const Live& live) const;
+  const batch::Job& job_of(const std::string& name) const;
+  Remainder remainder() const;
+
+  // executor_launch.cpp: from an assignment to living ranks
+  Result<void> start(const plan::Assignment& assignment);
+  Result<std::vector<worker::Assign>> ranks_of(const plan::Assignment& assignment,
+                                               const journal::JobRecord& record) const;
+
+  // executor_watch.cpp: what ranks say, and what becomes of an attempt
+  Result<void> handle(const worker::WorkerEvent& event);
+  Result<void> handle_message(Live& live, int rank, const worker::FromRank& message);
+  Result<void> handle_step(Live& live, const worker::Step& step);
+  Result<void> handle_beat(Live& live, const worker::Heartbeat& beat);
+  void handle_death(Live& live, int rank, const worker::Ended& ended);
+  void look_for_hangs();
+  Result<void> conclude_the_dead();
+  Result<void> conclude(const Live& live);
+  AttemptEnd end_of(const Live& live) const;
+  Result<void> strike(const Live& live, const std::string& reason);
+  Diagnostic failure_of(const Live& live, const std::string& error_class, const std::string& message) const;
+
+  Execution& execution_;
+  journal::RunDirectory& directory_;
+  const Surroundings& around_;
+  std::vector<std::unique_ptr<Live>> live_;
+  Diagnostics failures_;
+  std::set<std::string> failed_;
+
+  bool stopping_ = false;
+  bool stopped_at_once_ = false;
+  std::string re_plan_reason_;  // empty = the plan in force will do
+  std::optional<plan::PlanProblem> planning_;
+  std::string planning_reason_;
+  bool stall_planned_ = false;
+};
+
+}  // namespace saturn::run

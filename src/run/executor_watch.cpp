@@ -1,0 +1,273 @@
+// What the ranks say, and what becomes of an attempt whose processes have ended.
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "run/executor.h"
+#include "saturn/base/files.h"
+
+namespace saturn::run {
+namespace {
+
+using journal::Event;
+using journal::EventKind;
+using journal::JobRecord;
+using journal::JobState;
+
+constexpr double kProgressEveryS = 10.0;
+constexpr double kPeerGraceS = 1.0;
+constexpr double kSlowWorkLimitS = 900.0;  // loading, saving, evaluating: no step to measure them by
+
+// A path in the job's directory as the journal keeps it.
+std::string relative_to(const std::string& directory, const std::string& path) {
+  const std::string relative = std::filesystem::path(path).lexically_relative(directory).string();
+  return relative.empty() ? path : relative;
+}
+
+std::size_t num_lines(const std::string& path) {
+  const Result<std::string> text = read_whole(path);
+  return text.ok() ? static_cast<std::size_t>(std::count(text->begin(), text->end(), '\n')) : 0;
+}
+
+void put_finite(Json& details, const char* key, double value) {
+  if (std::isfinite(value)) details[key] = value;
+}
+
+Json finite_values(const std::map<std::string, double>& values) {
+  Json object = Json::object();
+  for (const auto& [name, value] : values) put_finite(object, name.c_str(), value);
+  return object;
+}
+
+bool is_saving(const std::string& doing) {
+  return doing == "saving" || doing == "writing the model";
+}
+
+}  // namespace
+
+Result<void> Executor::handle(const worker::WorkerEvent& event) {
+  const auto at = std::find_if(live_.begin(), live_.end(),
+                               [&](const auto& live) { return live->attempt == event.attempt; });
+  if (at == live_.end()) return {};
+  Live& live = **at;
+  if (const auto* ended = std::get_if<worker::Ended>(&event.what)) {
+    handle_death(live, event.rank, *ended);
+    return {};
+  }
+  return handle_message(live, event.rank, std::get<worker::FromRank>(event.what));
+}
+
+Result<void> Executor::handle_message(Live& live, int rank, const worker::FromRank& message) {
+  if (const auto* beat = std::get_if<worker::Heartbeat>(&message)) {
+    return rank == 0 ? handle_beat(live, *beat) : Result<void>();
+  }
+  live.last_sign_s = around_.clock->now_s();
+  if (const auto* step = std::get_if<worker::Step>(&message)) return handle_step(live, *step);
+  if (const auto* saved = std::get_if<worker::CheckpointSaved>(&message)) {
+    Event checkpoint{.kind = EventKind::checkpoint, .job = live.job, .attempt = live.number};
+    checkpoint.details["step"] = saved->step;
+    checkpoint.details["path"] = relative_to(directory_.paths().job(live.job), saved->path);
+    checkpoint.details["save_s"] = saved->seconds;
+    return append(std::move(checkpoint));
+  }
+  if (const auto* metric = std::get_if<worker::Metric>(&message)) {
+    Event measured{.kind = EventKind::metric, .job = live.job, .attempt = live.number};
+    measured.details["step"] = metric->step;
+    measured.details["values"] = finite_values(metric->values);
+    return append(std::move(measured));
+  }
+  if (const auto* error = std::get_if<worker::Error>(&message)) {
+    const bool consequence = error->error_class == worker::ErrorClass::peer_lost;
+    if (!live.error || (live.error->error_class == worker::ErrorClass::peer_lost && !consequence))
+      live.error = *error;
+  } else if (const auto* finished = std::get_if<worker::Finished>(&message)) {
+    live.memory_peak_bytes = std::max(live.memory_peak_bytes, finished->memory_peak_bytes);
+    live.host_memory_peak_bytes += finished->host_memory_peak_bytes;
+    if (rank == 0) {
+      live.finished = *finished;
+      live.step = finished->steps;
+    }
+  }
+  return {};
+}
+
+Result<void> Executor::handle_step(Live& live, const worker::Step& step) {
+  const double now_s = around_.clock->now_s();
+  live.step = step.step;
+  live.step_time_s = step.step_time_s;
+  live.loss = step.loss;
+  const JobState state = record_of(live).state;
+  const bool first = live.steps_done++ == 0;
+  const bool resumed = state == JobState::saving;
+  if (first || resumed || now_s - live.last_progress_s >= kProgressEveryS) {
+    live.last_progress_s = now_s;
+    Event event{.kind = first || resumed ? EventKind::training : EventKind::progress,
+                .job = live.job,
+                .attempt = live.number};
+    event.details["step"] = step.step;
+    put_finite(event.details, "loss", step.loss);
+    put_finite(event.details, "step_time_s", step.step_time_s);
+    SATURN_TRY_VOID(append(std::move(event)));
+  }
+  around_.observer->on_step(live.job,
+                            {.step = step.step,
+                             .loss = step.loss,
+                             .learning_rate = step.learning_rate,
+                             .step_time_s = step.step_time_s,
+                             .samples = step.samples,
+                             .tokens = step.tokens},
+                            directory_.state());
+  return {};
+}
+
+Result<void> Executor::handle_beat(Live& live, const worker::Heartbeat& beat) {
+  const bool got_on = beat.doing != live.doing || beat.step > live.step;
+  live.doing = beat.doing;
+  live.step = std::max(live.step, beat.step);
+  if (got_on) live.last_sign_s = around_.clock->now_s();
+  const JobState state = record_of(live).state;
+  if (!is_saving(beat.doing) || (state != JobState::training && state != JobState::starting)) return {};
+  Event saving{.kind = EventKind::saving, .job = live.job, .attempt = live.number};
+  saving.details["step"] = live.step;
+  return append(std::move(saving));
+}
+
+void Executor::handle_death(Live& live, int rank, const worker::Ended& ended) {
+  --live.num_living;
+  live.host_memory_died |= ended.out_of_host_memory;
+  const bool badly = ended.exit_code != 0 || ended.signal != 0;
+  if (badly && !ended.asked && live.death.empty())
+    live.death = "rank " + std::to_string(rank) + " ended with " + ended.reason;
+  // Its peers wait for something that will not come.
+  if (live.num_living > 0 && badly && !live.killed) {
+    live.killed = true;
+    around_.launcher->stop(live.attempt, kPeerGraceS);
+  }
+}
+
+void Executor::look_for_hangs() {
+  const double now_s = around_.clock->now_s();
+  for (const auto& live : live_) {
+    if (live->killed || stopping_) continue;
+    const double limit_s =
+        live->doing == "step" ? live->step_limit_s : std::max(kSlowWorkLimitS, live->step_limit_s);
+    const double silent_s = now_s - live->last_sign_s;
+    if (silent_s < limit_s) continue;
+    live->hang = "no progress for " + std::to_string(static_cast<int>(silent_s)) + " s" +
+                 (live->doing.empty() ? "" : " while in " + in_quotes(live->doing));
+    live->killed = true;
+    around_.launcher->stop(live->attempt, kPeerGraceS);
+  }
+}
+
+// ---- The end of an attempt
+
+AttemptEnd Executor::end_of(const Live& live) const {
+  AttemptEnd end{
+      .finished = live.finished.has_value(), .step = live.step, .made_progress = live.steps_done > 0};
+  if (live.error && live.error->error_class != worker::ErrorClass::peer_lost) {
+    end.error_class = worker::to_string(live.error->error_class);
+    end.message = live.error->message;
+  } else if (live.host_memory_died) {
+    end.error_class = worker::to_string(worker::ErrorClass::host_out_of_memory);
+    end.message = "the system ended a rank for want of host memory";
+  } else if (!live.hang.empty()) {
+    end.error_class = "hang";
+    end.message = live.hang;
+  } else if (!live.death.empty()) {
+    end.error_class = "rank_lost";
+    end.message = live.death;
+  } else if (!live.finished && !stopping_) {
+    end.error_class = "rank_lost";
+    end.message = live.error ? live.error->message : "its ranks ended without a word";
+  }
+  return end;
+}
+
+Result<void> Executor::conclude_the_dead() {
+  for (auto at = live_.begin(); at != live_.end();) {
+    if ((*at)->num_living > 0) {
+      ++at;
+      continue;
+    }
+    const std::unique_ptr<Live> live = std::move(*at);
+    at = live_.erase(at);
+    SATURN_TRY_VOID(conclude(*live));
+  }
+  return {};
+}
+
+Result<void> Executor::conclude(const Live& live) {
+  const AttemptEnd end = end_of(live);
+  const Verdict verdict = verdict_on(end, record_of(live), execution_.batch->run);
+  Event ended{.kind = EventKind::attempt_ended, .job = live.job, .attempt = live.number};
+  Json& details = ended.details;
+  details["next"] = journal::to_string(verdict.next);
+  details["class"] = verdict.next == JobState::done ? "" : end.error_class;
+  details["message"] = verdict.message;
+  details["step"] = end.step;
+  if (verdict.retry_after_s > 0.0) details["retry_after_s"] = verdict.retry_after_s;
+  if (verdict.drop_checkpoint) details["drop_checkpoint"] = true;
+  std::map<std::string, double> metrics;
+  if (live.loss) metrics["train_loss"] = *live.loss;
+  if (live.finished) {
+    for (const auto& [name, value] : live.finished->metrics) metrics[name] = value;
+    details["times"] = finite_values(live.finished->times);
+    details["memory_peak_bytes"] = live.memory_peak_bytes;
+    details["host_memory_peak_bytes"] = live.host_memory_peak_bytes;
+  }
+  details["metrics"] = finite_values(metrics);
+  SATURN_TRY_VOID(append(std::move(ended)));
+  stall_planned_ = false;
+
+  if (verdict.next == JobState::failed) {
+    failed_.insert(live.job);
+    failures_.push_back(failure_of(live, end.error_class, verdict.message));
+    re_plan_reason_ = "job " + in_quotes(live.job) + " failed";
+  }
+  if (verdict.strike) SATURN_TRY_VOID(strike(live, end.error_class + ": " + end.message));
+  return {};
+}
+
+// The configuration is not tried again; the job goes on under another, if there is one.
+Result<void> Executor::strike(const Live& live, const std::string& reason) {
+  const journal::Attempt attempt = *record_of(live).last_attempt();
+  Event struck{.kind = EventKind::struck, .job = live.job};
+  struck.details = {{"technique", attempt.technique}, {"num_devices", attempt.num_devices},
+                    {"num_ranks", attempt.num_ranks}, {"knobs", attempt.knobs},
+                    {"trial", attempt.trial},         {"reason", reason}};
+  SATURN_TRY_VOID(append(std::move(struck)));
+  const std::set<std::string> alone = {live.job};
+  Remainder own = remainder();
+  own.selected = &alone;
+  const Result<plan::PlanProblem> left = remaining_problem(own);
+  re_plan_reason_ = "job " + in_quotes(live.job) + " cannot run as " + attempt.technique + " x" +
+                    std::to_string(attempt.num_devices);
+  if (left.ok()) return {};
+  return fail_job(live.job, left.faults().front().expected);
+}
+
+Diagnostic Executor::failure_of(const Live& live, const std::string& error_class,
+                                const std::string& message) const {
+  const JobRecord& record = record_of(live);
+  const std::string log = directory_.paths().log(live.job);
+  const batch::Batch& batch = *execution_.batch;
+  const bool again = record.num_failures() > 1;
+  std::string expected = "a job that trains to its last step";
+  if (again) {
+    const auto at = batch.positions.find("run.max_restarts");
+    expected = "at most " + std::to_string(batch.run.max_restarts) + " restarts (max_restarts" +
+               (at == batch.positions.end() ? "" : ", " + at->second.text()) + ")";
+  }
+  const std::int64_t step = resume_step(record);
+  return {.kind = error_class == "disk_full" ? Kind::disk_full : Kind::job_failed,
+          .where = position(log, static_cast<int>(std::max<std::size_t>(1, num_lines(log))), 1),
+          .what = "job " + in_quotes(live.job) + " failed at step " + std::to_string(record.step) + " (" +
+                  error_class + "): " + message,
+          .expected = expected,
+          .fix = "read the log above that line; `saturn run " + batch.path + " --retry-failed` " +
+                 (step > 0 ? "continues from step " + std::to_string(step) : "begins it again")};
+}
+
+}  // namespace saturn::run

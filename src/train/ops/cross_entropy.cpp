@@ -1,0 +1,190 @@
+// The output head and its cross-entropy as one operator, some rows at a time: the logits of a large
+// vocabulary never exist as a whole, and their gradient takes their place.
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/exp.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/logsumexp.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "saturn/train/ops.h"
+#include "train/ops/vector_math.h"
+
+namespace saturn::train::ops {
+namespace {
+
+// One piece of logits; large enough that the table's gradient is not read and written too often.
+constexpr std::int64_t kPieceBytes = std::int64_t{96} << 20;
+
+constexpr std::int64_t kSumBlock = 4096;
+
+/// One row: its logits become weight * (softmax - one_hot(target)); gives log(sum(exp)) - logit[target].
+struct SoftmaxInPlace {
+  template <int L>
+  SATURN_INLINE static void run(float* logits, std::int64_t size, std::int64_t target, float weight,
+                                double* loss) {
+    const float target_logit = logits[target];
+    const float nothing = -INFINITY;
+    Floats<L> largest = Floats<L>{} + nothing;
+    std::int64_t i = 0;
+    for (; i + L <= size; i += L) {
+      const Floats<L> v = load<L>(logits + i);
+      largest = v > largest ? v : largest;
+    }
+    if (i < size) {
+      const Floats<L> v = load_some<L>(logits + i, size - i, nothing);
+      largest = v > largest ? v : largest;
+    }
+    const float top = largest_lane<L>(largest);
+    double sum = 0.0;
+    for (i = 0; i < size;) {  // in blocks, so that a large vocabulary does not outgrow the sums' precision
+      const std::int64_t end = i + kSumBlock < size ? i + kSumBlock : size;
+      Floats<L> sums{};
+      for (; i + L <= end; i += L) {
+        const Floats<L> e = exp_of<L>(load<L>(logits + i) - top);
+        store<L>(logits + i, e);
+        sums += e;
+      }
+      if (i < end) {
+        const Floats<L> e = exp_of<L>(load_some<L>(logits + i, end - i, nothing) - top);
+        store_some<L>(logits + i, e, end - i);
+        sums += e;
+        i = end;
+      }
+      sum += static_cast<double>(sum_of_lanes<L>(sums));
+    }
+    const float scale = static_cast<float>(static_cast<double>(weight) / sum);
+    for (i = 0; i + L <= size; i += L) store<L>(logits + i, load<L>(logits + i) * scale);
+    for (; i < size; ++i) logits[i] *= scale;
+    logits[target] -= weight;
+    *loss = static_cast<double>(top) + std::log(sum) - static_cast<double>(target_logit);
+  }
+};
+
+/// Sum of the rows' losses; `logits` become their gradient times `weight`.
+double softmax_in_place(at::Tensor& logits, const at::Tensor& targets, double weight) {
+  const std::int64_t num_rows = logits.size(0);
+  const std::int64_t size = logits.size(1);
+  float* const data = logits.mutable_data_ptr<float>();
+  const std::int64_t* const target_data = targets.const_data_ptr<std::int64_t>();
+  std::vector<double> losses(static_cast<std::size_t>(num_rows));
+  at::parallel_for(0, num_rows, 1 + 8192 / size, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      TORCH_CHECK_INDEX(target_data[row] >= 0 && target_data[row] < size, "target ", target_data[row],
+                        " is not one of the model's ", size, " tokens");
+      run_kernel<SoftmaxInPlace>(data + row * size, size, target_data[row], static_cast<float>(weight),
+                                 &losses[static_cast<std::size_t>(row)]);
+    }
+  });
+  double sum = 0.0;  // in the order of the rows, whatever the number of threads
+  for (const double loss : losses) sum += loss;
+  return sum;
+}
+
+/// The same where the kernel does not apply: another device, or bf16 logits, which are computed with in fp32.
+at::Tensor softmax_by_operators(at::Tensor& logits, const at::Tensor& targets, double weight,
+                                bool with_gradient) {
+  const at::Tensor wide = logits.to(at::kFloat);
+  const at::Tensor column = targets.unsqueeze(1);
+  const at::Tensor log_sums = at::logsumexp(wide, 1);
+  const at::Tensor loss = (log_sums - wide.gather(1, column).squeeze(1)).sum();
+  if (with_gradient) {
+    at::Tensor gradient = at::exp(wide - log_sums.unsqueeze(1)).mul_(weight);
+    gradient.scatter_add_(1, column, at::full_like(column, -weight, gradient.options()));
+    logits.copy_(gradient);
+  }
+  return loss;
+}
+
+struct LossAndGradients {
+  at::Tensor loss;
+  at::Tensor x;  ///< gradients; undefined unless asked for
+  at::Tensor table;
+};
+
+LossAndGradients cross_entropy(const at::Tensor& x, const at::Tensor& table, const at::Tensor& targets,
+                               double weight, bool with_gradients) {
+  const std::int64_t num_rows = x.size(0);
+  const std::int64_t vocabulary = table.size(0);
+  const std::int64_t row_bytes = vocabulary * x.element_size();
+  const std::int64_t piece_rows = std::min(num_rows, std::max<std::int64_t>(64, kPieceBytes / row_bytes));
+  const bool by_kernel = x.is_cpu() && x.scalar_type() == at::kFloat;
+
+  LossAndGradients result;
+  result.loss = at::zeros({}, x.options().dtype(at::kFloat));
+  if (with_gradients) {
+    result.x = at::empty_like(x);
+    result.table = at::empty_like(table);
+  }
+  at::Tensor logits = at::empty({piece_rows, vocabulary}, x.options());
+  double loss = 0.0;
+  for (std::int64_t first = 0; first < num_rows; first += piece_rows) {
+    const std::int64_t count = std::min(piece_rows, num_rows - first);
+    const at::Tensor x_piece = x.narrow(0, first, count);
+    const at::Tensor target_piece = targets.narrow(0, first, count);
+    at::Tensor piece = logits.narrow(0, 0, count);
+    at::mm_out(piece, x_piece, table.t());
+    if (by_kernel) {
+      loss += softmax_in_place(piece, target_piece, weight);
+    } else {
+      result.loss += softmax_by_operators(piece, target_piece, weight, with_gradients);
+    }
+    if (!with_gradients) continue;
+    at::Tensor x_gradient = result.x.narrow(0, first, count);
+    at::mm_out(x_gradient, piece, table);
+    if (first == 0) {
+      at::mm_out(result.table, piece.t(), x_piece);
+    } else {
+      result.table.addmm_(piece.t(), x_piece);
+    }
+  }
+  if (by_kernel) result.loss.fill_(loss);
+  result.loss.mul_(weight);
+  return result;
+}
+
+class HeadCrossEntropy : public torch::autograd::Function<HeadCrossEntropy> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                            const at::Tensor& table, const at::Tensor& targets, double weight) {
+    LossAndGradients result = cross_entropy(x, table, targets, weight, /*with_gradients=*/true);
+    context->save_for_backward({result.x, result.table});
+    return result.loss;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    torch::autograd::variable_list saved = context->get_saved_variables();
+    const at::Tensor& factor = gradients[0];
+    // The usual factor is the 1 that backward() of a loss begins with; on a GPU asking would wait for it.
+    if (!factor.is_cpu() || factor.item<double>() != 1.0) {
+      for (at::Tensor& gradient : saved) gradient = gradient * factor.to(gradient.scalar_type());
+    }
+    return {saved[0], saved[1], at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor head_cross_entropy(const at::Tensor& x, const at::Tensor& table, const at::Tensor& targets,
+                              double weight) {
+  const at::Tensor rows = x.reshape({-1, x.size(-1)});
+  const at::Tensor flat_targets = targets.reshape(-1).contiguous();
+  if (at::GradMode::is_enabled() && (x.requires_grad() || table.requires_grad())) {
+    return HeadCrossEntropy::apply(rows, table, flat_targets, weight);
+  }
+  return cross_entropy(rows.contiguous(), table, flat_targets, weight, /*with_gradients=*/false).loss;
+}
+
+}  // namespace saturn::train::ops
