@@ -105,7 +105,7 @@ std::string xml_escaped(std::string_view text) {
 
 std::string job_color(std::size_t index) {
   constexpr std::size_t kGoldenAngle = 137;  // neighbours differ most
-  return "hsl(" + std::to_string((210 + kGoldenAngle * index) % 360) + " 55% 45%)";
+  return "hsl(" + std::to_string((210 + kGoldenAngle * index) % 360) + ", 55%, 45%)";
 }
 
 std::string gantt_svg(const Schedule& schedule, double horizon_s) {

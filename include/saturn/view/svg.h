@@ -13,7 +13,7 @@ namespace saturn::view {
 /// `text` for element content and quoted attributes: printable, with & < > " ' escaped.
 std::string xml_escaped(std::string_view text);
 
-/// A colour that tells the `index`-th job from its neighbours: "hsl(137 55% 45%)".
+/// A colour that tells the `index`-th job from its neighbours: "hsl(137, 55%, 45%)".
 std::string job_color(std::size_t index);
 
 /// A row per device, a rectangle per bar (over adjacent devices as one) with its name and a tooltip, an axis.
