@@ -209,6 +209,11 @@ AllotmentBound allotment_bound(const Reduced& reduced, double upper_s) {
   std::vector<double> group_value;
   const double proved = proved_s(lp, result, group_value);
   bound.bound_s = std::max(bound.bound_s, std::min(proved, upper_s));
+  for (const std::vector<int>& rows : lp.width_row) {
+    std::vector<double> price;
+    for (const int row : rows) price.push_back(std::max(0.0, result.dual[row]));
+    bound.width_price.push_back(std::move(price));
+  }
   bound.roundings = round(reduced, lp, result);
   if (reduced.num_classes > 1) {
     std::vector<double> price(static_cast<std::size_t>(reduced.num_classes), 0.0);
