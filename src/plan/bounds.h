@@ -26,26 +26,26 @@ struct AllotmentBound {
   double bound_s = 0.0;              ///< proved by the prices below, whatever the solver's tolerance
   std::vector<Allotment> roundings;  ///< allotments near the fractional optimum, the nearest first
   std::vector<std::vector<double>> width_price;  ///< f: per node group (patterns.h) and width
-  std::vector<double> class_price;   ///< of one device of each class, 1 on average; empty for one class
+  std::vector<double> class_price;  ///< of one device of each class, 1 on average; empty for one class
 };
 
 /// The pattern LP over all nodes. Only modes faster than `upper_s` are considered, so the bound is one for
 /// plans that beat `upper_s`.
 AllotmentBound allotment_bound(const Reduced& reduced, double upper_s = kNever);
 
-/// How the integer bounds are asked for. `raise` is told every proved bound, `stop` asked between solves.
+/// How the integer bounds are asked for.
 struct MilpBudget {
   double left_s = 10.0;
-  int node_limit = -1;   ///< per solve; with it the bounds do not depend on the clock
-  int solve_limit = -1;  ///< of destructive steps
+  int node_limit = -1;   ///< per solve; with it and `solve_limit` the bounds do not depend on the clock
+  int solve_limit = -1;  ///< of each bisection
   std::function<double()> elapsed_s;
-  std::function<bool()> stop;
+  std::function<bool()> stop;                                        ///< asked between solves
+  std::function<double()> upper_s;                                   ///< of the best plan by now
+  std::function<void(double bound_s, const std::string& by)> raise;  ///< told every proved bound
 };
-using Raise = std::function<void(double bound_s, const std::string& by)>;
 
 /// The pattern MILP (whole choices of modes) with the incumbent as cutoff, then destructive bisection: a T is
 /// refuted when no choice satisfies the pattern rows for the times and for their dual feasible functions.
-void milp_bounds(const Reduced& reduced, double lower_s, double upper_s, const MilpBudget& budget,
-                 const Raise& raise);
+void milp_bounds(const Reduced& reduced, double lower_s, const MilpBudget& budget);
 
 }  // namespace saturn::plan

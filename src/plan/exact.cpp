@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::size_t kSeenStates = std::size_t{1} << 20;
 
-// A width function over all node groups: what a mode asks for per second, and the most that k free devices of a
-// group can give.
+// A width function over all node groups: what a mode asks for per second, and the most that k free devices of
+// a group can give.
 struct WidthFunction {
   std::vector<std::vector<double>> of_mode;   // [task][mode]
   std::vector<std::vector<double>> capacity;  // [node][k], k = 0..width
@@ -53,7 +53,8 @@ struct ExactSearch::State {
         by_class[task.modes[m].device_class].push_back({m, task.modes[m].width, task.modes[m].time_s});
       }
       for (auto& options : by_class) {
-        std::stable_sort(options.begin(), options.end(), [](const Option& a, const Option& b) { return a.width > b.width; });
+        std::stable_sort(options.begin(), options.end(),
+                         [](const Option& a, const Option& b) { return a.width > b.width; });
       }
       options.push_back(std::move(by_class));
     }
@@ -82,7 +83,7 @@ struct ExactSearch::State {
 
   // What changes along a path; copied at every branch.
   struct Path {
-    std::vector<double> free_s;   // per node, ascending
+    std::vector<double> free_s;    // per node, ascending
     std::vector<double> gap_from;  // per node: since when gap_width devices stood idle until gap_to
     std::vector<double> gap_to;
     std::vector<int> gap_width;
@@ -266,7 +267,8 @@ struct ExactSearch::State {
     const double now = free_of(paths[depth], n)[0];
     int idle = 1;
     while (idle < width && free_of(paths[depth], n)[idle] <= now) ++idle;
-    const int gap = paths[depth].gap_width[n] > 0 && paths[depth].gap_to[n] == now ? paths[depth].gap_width[n] : 0;
+    const int gap =
+        paths[depth].gap_width[n] > 0 && paths[depth].gap_to[n] == now ? paths[depth].gap_width[n] : 0;
     const double gap_from = paths[depth].gap_from[n];
     int first_allowed = paths[depth].last_at[n] == now ? paths[depth].last_task[n] + 1 : 0;
     if (paths[depth].first_task[n] < 0 && equal_before[n] >= 0) {
@@ -296,8 +298,8 @@ struct ExactSearch::State {
     return false;
   }
 
-  // Whether the task, started at `now`, could have started in the gap before, there or in a narrower mode, and
-  // have ended no later: then another plan has smaller starts.
+  // Whether the task, started at `now`, could have started in the gap before, there or in a narrower mode,
+  // and have ended no later: then another plan has smaller starts.
   bool shifts_left(int p, const Option& option, std::size_t n, int gap, double gap_from, double now) const {
     for (const Option& other : options[p][reduced.nodes[n].device_class]) {
       if (other.width > gap || other.width > option.width) continue;
@@ -316,7 +318,8 @@ struct ExactSearch::State {
     // A remaining task that fits wholly into the gap would start earlier there: every other node that is open
     // has started what it starts at this moment.
     bool alone = until < kNever;
-    for (std::size_t m = 0; m < reduced.nodes.size(); ++m) alone &= m == n || free_of(paths[depth], m)[0] > now;
+    for (std::size_t m = 0; m < reduced.nodes.size(); ++m)
+      alone &= m == n || free_of(paths[depth], m)[0] > now;
     if (alone) {
       for (std::uint64_t left = remaining; left != 0; left &= left - 1) {
         const int p = __builtin_ctzll(left);
@@ -344,12 +347,14 @@ struct ExactSearch::State {
 };
 
 ExactSearch::ExactSearch(const Reduced& reduced) : state_(std::make_unique<State>(reduced)) {
-  SATURN_CHECK(reduced.plain && reduced.tasks.size() <= kMostExactTasks, "the exact search takes small plain problems");
+  SATURN_CHECK(reduced.plain && reduced.tasks.size() <= kMostExactTasks,
+               "the exact search takes small plain problems");
 }
 
 ExactSearch::~ExactSearch() = default;
 
-ExactSearch::Answer ExactSearch::ends_by(double limit_s, std::int64_t node_limit, const std::function<bool()>& stop) {
+ExactSearch::Answer ExactSearch::ends_by(double limit_s, std::int64_t node_limit,
+                                         const std::function<bool()>& stop) {
   State& state = *state_;
   const std::size_t num_nodes = state.reduced.nodes.size();
   state.limit_s = limit_s;
@@ -358,7 +363,9 @@ ExactSearch::Answer ExactSearch::ends_by(double limit_s, std::int64_t node_limit
   state.stop = &stop;
   state.trail.clear();
   state.salt = mix64(state.salt + 1);  // what was seen under another limit does not count
-  state.earliest.assign(static_cast<std::size_t>(state.reduced.num_classes) * (static_cast<std::size_t>(state.widest) + 1), kNever);
+  state.earliest.assign(
+      static_cast<std::size_t>(state.reduced.num_classes) * (static_cast<std::size_t>(state.widest) + 1),
+      kNever);
   state.prepare();
   state.paths.assign(16, {});
   State::Path& root = state.paths.front();
@@ -377,7 +384,11 @@ ExactSearch::Answer ExactSearch::ends_by(double limit_s, std::int64_t node_limit
   return state.out ? Answer::undecided : Answer::refuted;
 }
 
-const Solution& ExactSearch::solution() const { return state_->solution; }
-std::int64_t ExactSearch::nodes() const { return state_->nodes; }
+const Solution& ExactSearch::solution() const {
+  return state_->solution;
+}
+std::int64_t ExactSearch::nodes() const {
+  return state_->nodes;
+}
 
 }  // namespace saturn::plan

@@ -15,8 +15,9 @@ inline constexpr std::size_t kMostExactTasks = 40;
 /// Depth-first over the decisions of a plan in time order: at the first moment at which a device of a node is
 /// free, start one of the remaining tasks there or leave the free devices idle until the node's next end.
 ///
-/// What is left out is dominated: of all plans that end by T, one whose starts add up to the least starts no task
-/// that would have fitted before, twins in their order, and equal nodes in the order of their first tasks.
+/// What is left out is dominated: of all plans that end by T, one whose starts add up to the least starts no
+/// task that would have fitted before, twins in their order, and equal nodes in the order of their first
+/// tasks.
 class ExactSearch {
  public:
   enum class Answer { found, refuted, undecided };

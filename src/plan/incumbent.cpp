@@ -57,6 +57,7 @@ double Incumbent::elapsed_s() const {
 }
 
 void Incumbent::report(const std::string& by) const {
+  if (listener_) return listener_();
   if (!options_.on_progress) return;
   options_.on_progress({elapsed_s(), value_.makespan_s, bound_s_, by});
 }

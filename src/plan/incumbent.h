@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 
 #include "plan/decode.h"
@@ -32,6 +33,9 @@ class Incumbent {
   bool proven() const;
   bool within_gap() const;
 
+  /// Called after every improvement instead of the options' on_progress.
+  void listen(std::function<void()> listener) { listener_ = std::move(listener); }
+
   bool interrupted() const;
   double elapsed_s() const;
   double left_s() const { return options_.time_limit_s - elapsed_s(); }
@@ -52,6 +56,7 @@ class Incumbent {
   double bound_s_ = 0.0;
   std::string found_by_;
   std::string bound_by_;
+  std::function<void()> listener_;
 };
 
 }  // namespace saturn::plan

@@ -18,12 +18,13 @@ constexpr std::size_t kMostPatterns = 1500;
 struct TimeFunction {
   enum class Kind { identity, steps, threshold };
   Kind kind = Kind::identity;
-  int steps = 1;             // `steps`: floor((steps + 1) x) / steps, or x where (steps + 1) x is whole
-  double threshold = 0.0;    // `threshold`: 1 above 1 - threshold, 0 below threshold, else x
+  int steps = 1;           // `steps`: floor((steps + 1) x) / steps, or x where (steps + 1) x is whole
+  double threshold = 0.0;  // `threshold`: 1 above 1 - threshold, 0 below threshold, else x
 
   double operator()(double x) const {
     switch (kind) {
-      case Kind::identity: return x;
+      case Kind::identity:
+        return x;
       case Kind::steps: {
         const double scaled = x * (steps + 1);
         const double near = std::floor(scaled + 0.5);
@@ -44,18 +45,20 @@ struct Group {
   int width = 0;
   int count = 1;
   std::vector<int> widths;
-  std::vector<std::vector<int>> patterns;        // empty: too many
-  std::vector<std::vector<double>> functions;    // width functions in their place, with capacity 1
+  std::vector<std::vector<int>> patterns;      // empty: too many
+  std::vector<std::vector<double>> functions;  // width functions in their place, with capacity 1
 };
 
 std::vector<Group> groups_of(const Reduced& reduced, bool each_node) {
   std::vector<Group> groups;
   for (const NodeGroup& one : node_groups(reduced)) {
-    Group group{.device_class = one.device_class, .width = one.width, .count = one.count, .widths = one.widths};
+    Group group{
+        .device_class = one.device_class, .width = one.width, .count = one.count, .widths = one.widths};
     if (group.widths.empty()) continue;
     group.patterns = maximal_patterns(group.widths, group.width, kMostPatterns);
     if (group.patterns.empty()) {
-      // Width itself, and for k = 1, 2, ...: how many (k + 1)-ths of the node a job takes, rounded down, over k.
+      // Width itself, and for k = 1, 2, ...: how many (k + 1)-ths of the node a job takes, rounded down, over
+      // k.
       for (int k = 0; k <= 6; ++k) {
         std::vector<double> values;
         for (const int width : group.widths) {
@@ -94,7 +97,8 @@ class Model {
         if (choice.type == k) program.put(row, choice.column, -time_s(choice) / unit_s);
       }
     }
-    add_cover(program, [&](double t) { return t / unit_s; }, makespan, 1.0);
+    add_cover(
+        program, [&](double t) { return t / unit_s; }, makespan, 1.0);
     return program;
   }
 
@@ -103,7 +107,8 @@ class Model {
     LinearProgram program;
     add_choices(program, limit_s, true);
     for (const TimeFunction& function : functions) {
-      add_cover(program, [&](double t) { return function(t / limit_s); }, -1, 1.0);
+      add_cover(
+          program, [&](double t) { return function(t / limit_s); }, -1, 1.0);
     }
     return program;
   }
@@ -151,13 +156,15 @@ class Model {
     }
   }
 
-  // The time spent at each width is covered by patterns whose times add up to count * T; T is a column or `fixed`.
+  // The time spent at each width is covered by patterns whose times add up to count * T; T is a column or
+  // `fixed`.
   template <class Time>
   void add_cover(LinearProgram& program, Time time, int makespan, double fixed) {
     for (std::size_t g = 0; g < groups_.size(); ++g) {
       const Group& group = groups_[g];
       const auto limit = [&] {
-        const int row = makespan < 0 ? program.add_row(-kUnbounded, group.count * fixed) : program.add_row(-kUnbounded, 0.0);
+        const int row = makespan < 0 ? program.add_row(-kUnbounded, group.count * fixed)
+                                     : program.add_row(-kUnbounded, 0.0);
         if (makespan >= 0) program.put(row, makespan, -group.count);
         return row;
       };
@@ -165,7 +172,8 @@ class Model {
         for (const std::vector<double>& value : group.functions) {
           const int row = limit();
           for (const Choice& choice : choices_) {
-            if (choice.group == g) program.put(row, choice.column, value[choice.width_index] * time(time_s(choice)));
+            if (choice.group == g)
+              program.put(row, choice.column, value[choice.width_index] * time(time_s(choice)));
           }
         }
         continue;
@@ -220,8 +228,12 @@ namespace {
 
 class MilpBounds {
  public:
-  MilpBounds(const Reduced& reduced, double lower_s, double upper_s, const MilpBudget& budget, const Raise& raise)
-      : reduced_(reduced), budget_(budget), raise_(raise), lower_s_(lower_s), upper_s_(upper_s), begin_s_(budget.elapsed_s()) {}
+  MilpBounds(const Reduced& reduced, double lower_s, const MilpBudget& budget)
+      : reduced_(reduced),
+        budget_(budget),
+        lower_s_(lower_s),
+        upper_s_(budget.upper_s()),
+        begin_s_(budget.elapsed_s()) {}
 
   void run() {
     if (lower_s_ <= 0.0) return;
@@ -236,12 +248,15 @@ class MilpBounds {
 
  private:
   double left_s() const { return budget_.left_s - (budget_.elapsed_s() - begin_s_); }
-  bool over() const { return left_s() <= 0.02 || lower_s_ >= upper_s_ || budget_.stop(); }
+  bool over() {
+    upper_s_ = std::min(upper_s_, budget_.upper_s());
+    return left_s() <= 0.02 || lower_s_ >= upper_s_ || budget_.stop();
+  }
 
   void note(double bound_s, const std::string& by) {
     if (bound_s <= lower_s_) return;
     lower_s_ = std::min(bound_s, upper_s_);
-    raise_(lower_s_, by);
+    budget_.raise(lower_s_, by);
   }
 
   // The least T of the program with whole choices.
@@ -251,9 +266,9 @@ class MilpBounds {
     const std::string by = each_node ? "pattern MILP per node" : "pattern MILP";
     const LinearProgram program = model.least(upper_s_, lower_s_);
     if (!model.every_type_has_choice()) return note(upper_s_, by);
-    const MilpResult result = solve_milp(program, {.time_limit_s = share * left_s(),
-                                                   .node_limit = budget_.node_limit,
-                                                   .cutoff = upper_s_ / lower_s_});
+    const MilpResult result = solve_milp(
+        program,
+        {.time_limit_s = share * left_s(), .node_limit = budget_.node_limit, .cutoff = upper_s_ / lower_s_});
     note(result.bound * lower_s_ * (1.0 - 1e-6), by);
   }
 
@@ -261,10 +276,14 @@ class MilpBounds {
   void refute(bool each_node, double share) {
     Model model(reduced_, each_node);
     const double until_s = left_s() * (1.0 - share);
+    if (over()) return;
     double open_s = upper_s_;  // the least T not known to be beyond refutation
-    for (int step = 0; !over() && left_s() > until_s && (budget_.solve_limit < 0 || step < budget_.solve_limit); ++step) {
-      if (open_s - lower_s_ <= 1e-4 * lower_s_) return;
-      // First whether anything at all beats the incumbent; then closer to the bound, where refuting is easier.
+    for (int step = 0;
+         !over() && left_s() > until_s && (budget_.solve_limit < 0 || step < budget_.solve_limit); ++step) {
+      const double least_step_s = std::max(1e-4 * lower_s_, reduced_.integral ? 1.0 : 0.0);
+      if (step > 0 && open_s - lower_s_ <= least_step_s) return;
+      // First whether anything at all beats the incumbent; then closer to the bound, where refuting is
+      // easier.
       double target_s = step == 0 ? upper_s_ : lower_s_ + (open_s - lower_s_) * 0.35;
       double limit_s = 0.0;
       // Room for the solver's tolerance: what is refuted is a T a little larger than the one that is claimed.
@@ -292,7 +311,6 @@ class MilpBounds {
 
   const Reduced& reduced_;
   const MilpBudget& budget_;
-  const Raise& raise_;
   double lower_s_;
   double upper_s_;
   double begin_s_;
@@ -300,8 +318,8 @@ class MilpBounds {
 
 }  // namespace
 
-void milp_bounds(const Reduced& reduced, double lower_s, double upper_s, const MilpBudget& budget, const Raise& raise) {
-  MilpBounds(reduced, lower_s, upper_s, budget, raise).run();
+void milp_bounds(const Reduced& reduced, double lower_s, const MilpBudget& budget) {
+  MilpBounds(reduced, lower_s, budget).run();
 }
 
 }  // namespace saturn::plan

@@ -1,76 +1,257 @@
 // Policy "saturn": constructive plans, bounds, local search, exact search. Each stage only improves.
+//
+// Two processes share the work: this one searches for plans, a helper proves bounds with CBC and branch and
+// bound and, when it has nothing left to prove, searches too. With an iteration budget they exchange what
+// they know only at the end, so that the outcome does not depend on who was faster.
 
 #include "plan/pipeline.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "plan/anneal.h"
 #include "plan/bounds.h"
 #include "plan/construct.h"
+#include "plan/exact.h"
+#include "plan/helper.h"
 #include "saturn/base/random.h"
 
 namespace saturn::plan {
 namespace {
 
 constexpr double kIdleWeights[] = {0.5, 1.0, 0.2};
+constexpr std::size_t kExactTasks = 16;      // so many are mostly decided within seconds
+constexpr std::size_t kMostBoundTasks = 32;  // for so many the exact search may still raise the bound
+constexpr int kMilpNodes = 2000;             // per solve, where the clock may not decide
+constexpr int kMilpSolves = 8;
 
 class Pipeline {
  public:
   Pipeline(const Reduced& reduced, const SolveOptions& options, Incumbent& incumbent)
-      : reduced_(reduced), options_(options), incumbent_(incumbent) {}
+      : reduced_(reduced), options_(options), incumbent_(incumbent), seed_(options.seed) {}
 
   void run() {
     construct();
-    if (incumbent_.finished()) return;
-    search();
+    if (incumbent_.finished() || incumbent_.solution().empty()) return;
+    std::unique_ptr<Helper> helper;
+    if (options_.num_threads > 1 && worth_helping()) {
+      helper = Helper::start([this](Link& link) { help(link); });
+    }
+    if (helper != nullptr) {
+      link_ = &helper->link();
+      search(exact_here() ? 0.25 : 1.0);
+      if (exact_here()) improve_exactly();
+      if (!repeatable()) search(1.0);
+      finish_helper();
+      return;
+    }
+    search(0.5);
+    prove(0.6);
+    if (exact_here()) improve_exactly();
+    search(1.0);
   }
 
  private:
+  bool repeatable() const { return options_.iterations.has_value(); }
+  bool exact_here() const { return reduced_.tasks.size() <= kExactTasks; }
+
+  // A few thousand evaluations are over before a process has started.
+  bool worth_helping() const {
+    return repeatable() ? *options_.iterations >= 20000 : incumbent_.left_s() > 0.05;
+  }
+
   void construct() {
     incumbent_.raise_bound(simple_bound_s(reduced_), "area");
     incumbent_.offer(best_list(reduced_, capped_allotments(reduced_)), "list");
     incumbent_.offer(current_practice(reduced_), "list");
+    if (incumbent_.finished()) return;
     const AllotmentBound lp = allotment_bound(reduced_, incumbent_.value().makespan_s);
     incumbent_.raise_bound(lp.bound_s, "pattern LP");
     incumbent_.offer(best_list(reduced_, lp.roundings), "LP rounding");
     class_price_ = lp.class_price;
   }
 
-  // Annealing in rounds of growing length; the last takes what is left.
-  void search() {
+  // --- the helper's side
+
+  void help(Link& link) {
+    link_ = &link;
+    in_helper_ = true;
+    seed_ = mix_key(options_.seed, 0x68656c70);
+    const std::int64_t before = incumbent_.iterations;
+    const auto tell = [&, known_s = incumbent_.value().makespan_s]() mutable {
+      Report report{.bound_s = incumbent_.bound_s(), .by = incumbent_.bound_by()};
+      if (incumbent_.value().makespan_s < known_s) {
+        known_s = incumbent_.value().makespan_s;
+        report.by = incumbent_.found_by();
+        report.solution = incumbent_.solution();
+      }
+      if (!link.send(report)) gone_ = true;
+    };
+    incumbent_.listen(tell);
+    prove(1.0);
+    search(1.0);
+    link.send({.iterations = incumbent_.iterations - before});
+  }
+
+  // What the other side has found, where it may be used at once.
+  void exchange() {
+    if (link_ == nullptr || repeatable()) return;
+    const double now_s = incumbent_.elapsed_s();
+    if (now_s - last_exchange_s_ < 0.004) return;
+    last_exchange_s_ = now_s;
+    if (!in_helper_ && incumbent_.value().makespan_s < told_s_) {
+      told_s_ = incumbent_.value().makespan_s;
+      link_->send({.by = incumbent_.found_by(), .solution = incumbent_.solution()});
+    }
+    take(link_->receive());
+  }
+
+  void take(const std::vector<Report>& reports) {
+    for (const Report& report : reports) {
+      if (!report.solution.empty() && incumbent_.offer(report.solution, report.by)) {
+        told_s_ = incumbent_.value().makespan_s;
+      }
+      if (report.bound_s > 0.0) incumbent_.raise_bound(report.bound_s, report.by);
+      incumbent_.iterations += report.iterations;
+    }
+  }
+
+  void finish_helper() {
+    if (!repeatable()) return take(link_->receive());
+    while (!link_->closed() && !incumbent_.interrupted() && incumbent_.left_s() > 0.0) {
+      take(link_->receive(std::min(0.05, incumbent_.left_s())));
+    }
+  }
+
+  bool finished() {
+    exchange();
+    return gone_ || incumbent_.finished();
+  }
+
+  // --- bounds
+
+  // Spends at most `share` of the time that is left.
+  void prove(double share) {
+    if (finished()) return;
+    const double until_s = incumbent_.left_s() * (1.0 - share);
+    const bool small = reduced_.tasks.size() <= kMostBoundTasks;
+    MilpBudget budget;
+    budget.left_s = (incumbent_.left_s() - until_s) * (small ? 0.35 : 0.6);
+    if (repeatable()) {
+      budget.left_s = incumbent_.left_s();
+      budget.node_limit = kMilpNodes;
+      budget.solve_limit = kMilpSolves;
+    }
+    budget.elapsed_s = [&] { return incumbent_.elapsed_s(); };
+    budget.stop = [&] { return finished(); };
+    budget.upper_s = [&] { return incumbent_.value().makespan_s; };
+    budget.raise = [&](double bound_s, const std::string& by) { incumbent_.raise_bound(bound_s, by); };
+    milp_bounds(reduced_, incumbent_.bound_s(), budget);
+    if (small) refute_exactly(until_s);
+  }
+
+  // T below which no plan may end, as a claim with room for rounding and the limit that is searched.
+  struct Target {
+    double claim_s;
+    double limit_s;
+  };
+  Target target(double claim_s) const {
+    if (reduced_.integral) {
+      claim_s = std::ceil(claim_s);
+      return {claim_s, claim_s - 1.0};
+    }
+    claim_s *= 1.0 - 5e-7;
+    return {claim_s, claim_s * (1.0 + 1e-9)};
+  }
+
+  // Bisection by the exact search: each T costs a share of the time; what is not refuted in it is left open.
+  void refute_exactly(double until_s) {
+    ExactSearch exact(reduced_);
+    double open_s = incumbent_.value().makespan_s;
+    const std::int64_t nodes = repeatable() ? *options_.iterations / 4 : std::int64_t{1} << 50;
+    const std::int64_t rounds = repeatable() ? 4 : 1000;
+    for (std::int64_t round = 0; round < rounds && !finished(); ++round) {
+      open_s = std::min(open_s, incumbent_.value().makespan_s);
+      const double low_s = incumbent_.bound_s();
+      if (open_s - low_s <= std::max(2e-4 * low_s, reduced_.integral ? 1.0 : 0.0)) return;
+      const Target next = target(low_s + (open_s - low_s) * 0.5);
+      const double slice_s = std::max(0.05, (incumbent_.left_s() - until_s) * 0.25);
+      const double end_s = incumbent_.elapsed_s() + slice_s;
+      if (incumbent_.left_s() <= until_s) return;
+      const auto answer = exact.ends_by(next.limit_s, nodes, [&] {
+        return finished() || incumbent_.bound_s() >= next.claim_s ||
+               (!repeatable() && incumbent_.elapsed_s() > end_s);
+      });
+      if (answer == ExactSearch::Answer::found) incumbent_.offer(exact.solution(), "branch and bound");
+      if (answer == ExactSearch::Answer::refuted) incumbent_.raise_bound(next.claim_s, "branch and bound");
+      if (answer == ExactSearch::Answer::undecided) open_s = next.claim_s;
+    }
+  }
+
+  // Plans that beat the incumbent, until there are none.
+  void improve_exactly() {
+    ExactSearch exact(reduced_);
+    const std::int64_t nodes = repeatable() ? *options_.iterations * 2 : std::int64_t{1} << 50;
+    while (!finished()) {
+      const Target next = target(incumbent_.value().makespan_s);
+      const auto answer = exact.ends_by(
+          next.limit_s, nodes, [&] { return finished() || incumbent_.value().makespan_s <= next.limit_s; });
+      if (answer == ExactSearch::Answer::found) incumbent_.offer(exact.solution(), "branch and bound");
+      if (answer == ExactSearch::Answer::refuted) incumbent_.raise_bound(next.claim_s, "branch and bound");
+      if (answer == ExactSearch::Answer::undecided && incumbent_.value().makespan_s > next.limit_s) return;
+    }
+  }
+
+  // --- plans
+
+  // Annealing in rounds of growing length, up to `share` of the time or iterations; the last takes what is
+  // left.
+  void search(double share) {
+    const double begin_s = incumbent_.elapsed_s();
+    const double span_s = (options_.time_limit_s - begin_s) * share;
+    const std::int64_t all = repeatable() ? *options_.iterations : 0;
+    std::int64_t done = 0;
     double speed = 0.0;
-    for (int round = 0; !incumbent_.finished(); ++round) {
+    for (int round = 0; !finished(); ++round) {
       std::int64_t length = 20000;
-      if (options_.iterations) {
-        const std::int64_t left = *options_.iterations - incumbent_.iterations;
-        if (left <= 0) return;
-        length = std::min<std::int64_t>(
-            left, std::max<std::int64_t>(2000, *options_.iterations >> std::max(0, 5 - round)));
-      } else if (round > 0) {
-        const double left_s = incumbent_.left_s();
-        const double share =
-            round < 5 ? std::min(left_s, options_.time_limit_s / static_cast<double>(1 << (6 - round)))
-                      : left_s;
-        length = std::max<std::int64_t>(20000, static_cast<std::int64_t>(speed * share));
+      if (repeatable()) {
+        if (done >= all) return;
+        length = std::min(all - done, std::max<std::int64_t>(2000, all >> std::max(0, 5 - round)));
+      } else {
+        const double left_s = begin_s + span_s - incumbent_.elapsed_s();
+        if (left_s <= 0.0) return;
+        const double slice_s =
+            round < 6 ? std::min(left_s, span_s / static_cast<double>(1 << (6 - round))) : left_s;
+        if (round > 0) length = std::max<std::int64_t>(20000, static_cast<std::int64_t>(speed * slice_s));
       }
       const double before_s = incumbent_.elapsed_s();
-      const AnnealOptions how{.seed = mix_key(options_.seed, static_cast<std::uint64_t>(round)),
+      const AnnealOptions how{.seed = mix_key(seed_, rounds_),
                               .bound_s = incumbent_.bound_s(),
-                              .idle_weight = kIdleWeights[round % 3],
+                              .idle_weight = kIdleWeights[rounds_ % 3],
                               .class_price = class_price_};
+      ++rounds_;
+      const double stop_s = begin_s + span_s;
       const AnnealResult result =
-          anneal(reduced_, incumbent_.solution(), how, {length, [&] { return incumbent_.finished(); }});
+          anneal(reduced_, incumbent_.solution(), how,
+                 {length, [&] { return finished() || (!repeatable() && incumbent_.elapsed_s() > stop_s); }});
       incumbent_.iterations += result.iterations;
+      done += std::max<std::int64_t>(result.iterations, 1);
       incumbent_.offer(result.solution, "annealing");
       speed = static_cast<double>(result.iterations) / std::max(1e-6, incumbent_.elapsed_s() - before_s);
-      if (result.iterations == 0) return;
     }
   }
 
   const Reduced& reduced_;
   const SolveOptions& options_;
   Incumbent& incumbent_;
+  std::uint64_t seed_;
+  std::uint64_t rounds_ = 0;
   std::vector<double> class_price_;
+  Link* link_ = nullptr;
+  bool in_helper_ = false;
+  bool gone_ = false;
+  double last_exchange_s_ = 0.0;
+  double told_s_ = kNever;
 };
 
 }  // namespace
