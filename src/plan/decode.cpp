@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <tuple>
 #include <unordered_map>
 
 namespace saturn::plan {
@@ -205,6 +207,33 @@ Value value_of(const Reduced& reduced, const std::vector<Placement>& placements,
   return value;
 }
 
+// Where tasks could trade places without a change to anything else, the one of higher priority goes first.
+void by_priority(const Reduced& reduced, std::vector<Placement>& placements) {
+  const auto mode_of = [&](const Placement& one) -> const Mode& {
+    return reduced.tasks[one.choice.task].modes[one.choice.mode];
+  };
+  std::map<std::tuple<int, int, double>, std::vector<std::size_t>> alike;
+  for (std::size_t p = 0; p < placements.size(); ++p) {
+    const Mode& mode = mode_of(placements[p]);
+    alike[{mode.device_class, mode.width, mode.time_s}].push_back(p);
+  }
+  for (auto& [key, places] : alike) {
+    std::stable_sort(places.begin(), places.end(), [&](std::size_t a, std::size_t b) {
+      return placements[a].start_s < placements[b].start_s;
+    });
+    std::vector<std::pair<int, int>> tasks;  // task and its mode
+    for (const std::size_t p : places)
+      tasks.emplace_back(placements[p].choice.task, placements[p].choice.mode);
+    std::stable_sort(tasks.begin(), tasks.end(), [&](const auto& a, const auto& b) {
+      return reduced.tasks[a.first].weight > reduced.tasks[b.first].weight;
+    });
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      placements[places[i]].choice.task = tasks[i].first;
+      placements[places[i]].choice.mode = tasks[i].second;
+    }
+  }
+}
+
 }  // namespace
 
 Decoded decode(const Reduced& reduced, const Solution& solution) {
@@ -293,6 +322,7 @@ Plan build_plan(const Reduced& reduced, const Solution& solution) {
     decoded = std::move(next);
     if (settled) break;
   }
+  if (reduced.plain) by_priority(reduced, decoded.placements);
   const PlanProblem& problem = *reduced.problem;
   Plan plan;
   plan.objective = problem.objective;
@@ -307,14 +337,15 @@ Plan build_plan(const Reduced& reduced, const Solution& solution) {
     const Configuration& configuration = job.configurations[mode.configuration];
     Assignment assignment;
     assignment.job = job.name;
+    assignment.segment = task.segment;
     assignment.technique = configuration.technique;
     assignment.node = problem.nodes[placement.choice.node].name;
     for (const int d : placement.devices) assignment.devices.push_back({assignment.node, d});
     assignment.num_ranks = configuration.num_ranks;
     assignment.start_s = placement.start_s;
     assignment.duration_s = mode.time_s;
-    assignment.from_step = job.first_step;
-    assignment.to_step = job.last_step;
+    assignment.from_step = task.from_step;
+    assignment.to_step = task.to_step;
     assignment.trial = configuration.trial;
     assignment.knobs = configuration.knobs;
     plan.assignments.push_back(std::move(assignment));

@@ -35,15 +35,16 @@ struct Option {
 struct ExactSearch::State {
   explicit State(const Reduced& problem) : reduced(problem) {
     // Tasks with the largest least area first: they fail soonest. Twins stay in their order.
-    order.resize(reduced.tasks.size());
-    std::iota(order.begin(), order.end(), 0);
+    for (int t = 0; t < static_cast<int>(reduced.tasks.size()); ++t) {
+      if (!takes_no_time(t)) order.push_back(t);
+    }
     const auto area = [&](int t) {
       double least = kNever;
       for (const Mode& mode : reduced.tasks[t].modes) least = std::min(least, mode.width * mode.time_s);
       return least;
     };
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return area(a) > area(b); });
-    std::vector<int> position(order.size());
+    std::vector<int> position(reduced.tasks.size(), -1);
     for (std::size_t i = 0; i < order.size(); ++i) position[order[i]] = static_cast<int>(i);
     for (const int t : order) {
       const Task& task = reduced.tasks[t];
@@ -81,6 +82,20 @@ struct ExactSearch::State {
     seen.assign(kSeenStates, {0, 0});
   }
 
+  // A task that can be over at once fits into any plan at 0 s: it is no part of the search.
+  bool takes_no_time(int t) {
+    const Task& task = reduced.tasks[t];
+    for (int m = 0; m < static_cast<int>(task.modes.size()); ++m) {
+      if (task.modes[m].time_s > 0.0) continue;
+      for (const int n : reduced.nodes_of_class[task.modes[m].device_class]) {
+        if (!can_run(reduced, task, task.modes[m], n)) continue;
+        at_once.push_back({t, n, m});
+        return true;
+      }
+    }
+    return false;
+  }
+
   // What changes along a path; copied at every branch.
   struct Path {
     std::vector<double> free_s;    // per node, ascending
@@ -93,6 +108,7 @@ struct ExactSearch::State {
   };
 
   const Reduced& reduced;
+  Solution at_once;        // tasks that take no time
   std::vector<int> order;  // task at each position; everything below speaks of positions
   std::vector<int> twin;
   std::vector<std::vector<std::vector<Option>>> options;  // [position][class]
@@ -254,7 +270,6 @@ struct ExactSearch::State {
       if (at < limit_s && (n == reduced.nodes.size() || at < free_of(paths[depth], n)[0])) n = k;
     }
     if (n == reduced.nodes.size()) {
-      // Nothing can start before the limit: only tasks that take no time are left, or none fits.
       return false;
     }
     const bool found = start_tasks(depth, remaining, n) || (!out && stay_idle(depth, remaining, n));
@@ -376,9 +391,11 @@ ExactSearch::Answer ExactSearch::ends_by(double limit_s, std::int64_t node_limit
   root.last_at.assign(num_nodes, -1.0);
   root.last_task.assign(num_nodes, -1);
   root.first_task.assign(num_nodes, -1);
-  const std::uint64_t all = (std::uint64_t{1} << state.reduced.tasks.size()) - 1;
+  const std::uint64_t all = (std::uint64_t{1} << state.order.size()) - 1;
+  if (limit_s < 0.0) return Answer::refuted;
   if (state.search(0, all)) {
-    state.solution = state.trail;
+    state.solution = state.at_once;
+    state.solution.insert(state.solution.end(), state.trail.begin(), state.trail.end());
     return Answer::found;
   }
   return state.out ? Answer::undecided : Answer::refuted;

@@ -4,10 +4,12 @@
 
 #include <cmath>
 
+#include "plan/general.h"
+
 namespace saturn::plan {
 
 Incumbent::Incumbent(const Reduced& reduced, const SolveOptions& options)
-    : reduced_(reduced), options_(options) {}
+    : reduced_(reduced), options_(options), fixed_bound_(plan::objective_bound(reduced)) {}
 
 bool Incumbent::offer(const Solution& solution, const std::string& by) {
   if (solution.size() != reduced_.tasks.size()) return false;
@@ -35,17 +37,25 @@ void Incumbent::raise_bound(double bound_s, const std::string& by) {
   report(by);
 }
 
+double Incumbent::objective_bound() const {
+  const Objective objective = reduced_.problem->objective;
+  const bool is_makespan = objective == Objective::makespan || objective == Objective::makespan_under_cost;
+  return is_makespan ? bound_s_ : fixed_bound_;
+}
+
 bool Incumbent::proven() const {
   if (reduced_.tasks.empty()) return true;
-  return reduced_.problem->objective == Objective::makespan && value_.feasible &&
-         value_.objective <= bound_s_;
+  if (!value_.feasible) return false;
+  // Bounds on times that are not whole numbers are proved with room for a solver's tolerance.
+  const bool exact = reduced_.integral && reduced_.problem->objective != Objective::mean_completion &&
+                     reduced_.problem->objective != Objective::cost;
+  return value_.objective <= objective_bound() * (exact ? 1.0 : 1.0 + 8e-7);
 }
 
 bool Incumbent::within_gap() const {
   if (proven()) return true;
-  if (options_.gap <= 0.0 || reduced_.problem->objective != Objective::makespan || !value_.feasible)
-    return false;
-  return value_.objective <= bound_s_ * (1.0 + options_.gap);
+  return options_.gap > 0.0 && value_.feasible &&
+         value_.objective <= objective_bound() * (1.0 + options_.gap);
 }
 
 bool Incumbent::interrupted() const {

@@ -26,6 +26,7 @@ class Incumbent {
   const Solution& solution() const { return solution_; }
   const Value& value() const { return value_; }
   double bound_s() const { return bound_s_; }
+  double objective_bound() const;  ///< of the problem's objective
   const std::string& found_by() const { return found_by_; }
   const std::string& bound_by() const { return bound_by_; }
 
@@ -54,6 +55,7 @@ class Incumbent {
   Solution solution_;
   Value value_;
   double bound_s_ = 0.0;
+  double fixed_bound_ = 0.0;  // for objectives that are not a makespan
   std::string found_by_;
   std::string bound_by_;
   std::function<void()> listener_;

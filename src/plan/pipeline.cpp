@@ -13,6 +13,7 @@
 #include "plan/bounds.h"
 #include "plan/construct.h"
 #include "plan/exact.h"
+#include "plan/general.h"
 #include "plan/helper.h"
 #include "saturn/base/random.h"
 
@@ -254,10 +255,97 @@ class Pipeline {
   double told_s_ = kNever;
 };
 
+// The relaxed task's modes were sorted and thinned again: find the same configuration among the task's own.
+Solution restored(const Reduced& reduced, const Reduced& relaxed, const Solution& solution) {
+  Solution restored;
+  for (const Choice& choice : solution) {
+    const Mode& from = relaxed.tasks[choice.task].modes[choice.mode];
+    const std::vector<Mode>& modes = reduced.tasks[choice.task].modes;
+    for (int m = 0; m < static_cast<int>(modes.size()); ++m) {
+      if (modes[m].configuration != from.configuration || modes[m].device_class != from.device_class ||
+          modes[m].time_s != from.time_s ||
+          !can_run(reduced, reduced.tasks[choice.task], modes[m], choice.node)) {
+        continue;
+      }
+      restored.push_back({choice.task, choice.node, m});
+      break;
+    }
+  }
+  return restored.size() == solution.size() ? restored : Solution{};
+}
+
+// Every task where it is fastest, what runs going on: a start where the heuristics, which see widths and
+// times alone, put tasks on nodes that have no room for them.
+Solution first_fit(const Reduced& reduced) {
+  Solution solution;
+  for (int t = 0; t < static_cast<int>(reduced.tasks.size()); ++t) {
+    const Task& task = reduced.tasks[t];
+    Choice choice{t, -1, -1};
+    for (int m = 0; m < static_cast<int>(task.modes.size()); ++m) {
+      const Mode& mode = task.modes[m];
+      if (choice.node >= 0) {
+        const Mode& chosen = task.modes[choice.mode];
+        if (chosen.fixed || (!mode.fixed && mode.time_s >= chosen.time_s)) continue;
+      }
+      for (const int n : reduced.nodes_of_class[mode.device_class]) {
+        if (!can_run(reduced, task, mode, n)) continue;
+        choice = {t, n, m};
+        break;
+      }
+    }
+    if (choice.node < 0) return {};
+    solution.push_back(choice);
+  }
+  return solution;
+}
+
+// Side constraints or another objective: bounds and a first plan from the problem without them, then the
+// general search.
+void run_general(const Reduced& reduced, const SolveOptions& options, Incumbent& incumbent) {
+  incumbent.raise_bound(simple_bound_s(reduced), "area");
+  incumbent.offer(first_fit(reduced), "list");
+  for (const Solution& solution : {best_list(reduced, capped_allotments(reduced)), minimal_devices(reduced),
+                                   current_practice(reduced)}) {
+    incumbent.offer(solution, "list");
+  }
+  if (incumbent.finished()) return;
+  PlanProblem simple = *reduced.problem;
+  simple.objective = Objective::makespan;
+  Reduced relaxed = relax(reduced);
+  relaxed.problem = &simple;
+  // The side constraints of `simple` must be gone too: decode asks it for outages.
+  for (Node& node : simple.nodes) node.outages.clear();
+  SolveOptions part = options;
+  part.time_limit_s = incumbent.left_s() * 0.3;
+  part.on_progress = nullptr;
+  if (options.iterations) part.iterations = *options.iterations / 2;
+  Incumbent plain(relaxed, part);
+  Pipeline(relaxed, part, plain).run();
+  incumbent.iterations += plain.iterations;
+  incumbent.raise_bound(plain.bound_s(), plain.bound_by());
+  incumbent.offer(restored(reduced, relaxed, plain.solution()), plain.found_by());
+
+  std::int64_t left = options.iterations.value_or(std::int64_t{1} << 50) / 10;
+  std::int64_t length = options.iterations ? std::max<std::int64_t>(500, left / 6) : 2000;
+  for (std::uint64_t round = 0; left > 0 && !incumbent.finished() && !incumbent.solution().empty(); ++round) {
+    length = std::min(length, left);
+    const GeneralResult result = anneal_general(reduced, incumbent.solution(), mix_key(options.seed, round),
+                                                {length, [&] { return incumbent.finished(); }});
+    incumbent.iterations += result.iterations;
+    left -= std::max<std::int64_t>(1, result.iterations);
+    incumbent.offer(result.solution, "annealing");
+    length += length / 2;
+  }
+}
+
 }  // namespace
 
 void run_pipeline(const Reduced& reduced, const SolveOptions& options, Incumbent& incumbent) {
-  Pipeline(reduced, options, incumbent).run();
+  if (reduced.plain) {
+    Pipeline(reduced, options, incumbent).run();
+  } else {
+    run_general(reduced, options, incumbent);
+  }
 }
 
 }  // namespace saturn::plan

@@ -107,6 +107,8 @@ Task reduce_job(const PlanProblem& problem, const std::vector<int>& class_of_nod
   task.release_s = job.release_s;
   task.deadline_s = job.deadline_s.value_or(kNever);
   task.weight = job.priority;
+  task.from_step = job.first_step;
+  task.to_step = job.last_step;
   for (const std::string& before : job.after) task.after.push_back(job_index.at(before));
   bool shared = false;
   const bool stays = job.running && !job.running->may_move;

@@ -33,7 +33,10 @@ struct Task {
   double deadline_s = kNever;
   double weight = 1.0;
   std::vector<int> after;  ///< tasks
-  int twin_of = -1;        ///< an earlier task with the same modes, releases and order; -1 for the first
+  int segment = 0;
+  std::int64_t from_step = 0;
+  std::int64_t to_step = 1;
+  int twin_of = -1;  ///< an earlier task with the same modes, releases and order; -1 for the first
 };
 
 struct ReducedNode {

@@ -10,6 +10,7 @@
 #include "plan/construct.h"
 #include "plan/incumbent.h"
 #include "plan/pipeline.h"
+#include "plan/segments.h"
 #include "saturn/base/log.h"
 #include "saturn/base/nearest.h"
 #include "saturn/plan/check.h"
@@ -59,6 +60,16 @@ Diagnostics no_plan(const Reduced& reduced, const Incumbent& incumbent, const So
   return faults;
 }
 
+// Jobs that change their configuration on the way can beat every bound that counts on one: what holds is the
+// device time and the fastest way through each job, start costs left out.
+double segmented_bound_s(const PlanProblem& problem) {
+  PlanProblem free = problem;
+  for (Job& job : free.jobs) {
+    for (Configuration& configuration : job.configurations) configuration.start_cost_s = 0.0;
+  }
+  return simple_bound_s(reduce(free));
+}
+
 Status status_of(const Incumbent& incumbent, const SolveOptions& options) {
   if (incumbent.proven()) return Status::optimal;
   if (incumbent.within_gap()) return Status::within_gap;
@@ -106,10 +117,20 @@ Result<Plan> solve(const PlanProblem& problem, const SolveOptions& options) {
   }
   if (!reduced.tasks.empty() && !incumbent.value().feasible) return no_plan(reduced, incumbent, options);
 
-  Plan plan = build_plan(reduced, incumbent.solution());
-  plan.lower_bound_s = std::min(incumbent.bound_s(), plan.makespan_s);
-  plan.objective_bound = problem.objective == Objective::makespan ? plan.lower_bound_s : 0.0;
-  plan.status = status_of(incumbent, options);
+  Segmented planned{reduced, incumbent.solution()};
+  if (options.max_segments > 1 && options.policy == "saturn" && !reduced.tasks.empty()) {
+    planned = with_segments(reduced, options, incumbent);
+  }
+  const bool segmented = planned.reduced.tasks.size() > reduced.tasks.size();
+  Plan plan = build_plan(planned.reduced, planned.solution);
+  plan.lower_bound_s =
+      std::min(segmented ? segmented_bound_s(problem) : incumbent.bound_s(), plan.makespan_s);
+  const bool is_makespan =
+      problem.objective == Objective::makespan || problem.objective == Objective::makespan_under_cost;
+  plan.objective_bound =
+      is_makespan ? plan.lower_bound_s : std::min(incumbent.objective_bound(), plan.objective_value);
+  if (segmented && !is_makespan) plan.objective_bound = 0.0;
+  plan.status = segmented ? Status::time_limit : status_of(incumbent, options);
   plan.solver = {.policy = options.policy,
                  .found_by = incumbent.found_by(),
                  .bound_by = incumbent.bound_by(),

@@ -11,6 +11,8 @@ namespace saturn::plan {
 namespace {
 
 constexpr std::uint64_t kLargestTable = std::uint64_t{64} << 20;
+// A bare table says nothing of steps: its jobs are split, if at all, in thousandths.
+constexpr std::int64_t kTableSteps = 1000;
 constexpr std::size_t kMostFaults = 50;  // a table wrong in one way is wrong in thousands of lines
 
 int narrowed(std::int64_t value) {
@@ -80,7 +82,7 @@ Job read_job(JsonReader reader, const Diagnostics& faults) {
   job.release_s = reader.number_or("release_s", 0.0);
   job.priority = reader.number_or("priority", 1.0);
   if (reader.has("deadline_s")) job.deadline_s = reader.number("deadline_s");
-  job.last_step = reader.integer_or("steps", 1);
+  job.last_step = reader.integer_or("steps", kTableSteps);
   for (const Json& before : reader.array_or_empty("after")) {
     if (before.is_string()) {
       job.after.push_back(before.get<std::string>());
