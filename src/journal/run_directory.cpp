@@ -184,14 +184,16 @@ Result<RunDirectory> RunDirectory::open(const std::string& root, const Clock& cl
   SATURN_TRY_VOID(sync_directory(root));
   directory.size_ = content.good_bytes;
   directory.base_s_ = directory.state_.time_s;
+  return directory;
+}
 
+Result<Event> RunDirectory::begin() {
   Event started{.kind = EventKind::run_started};
   started.details["format"] = kEventsFormat;
   started.details["saturn"] = version();
   started.details["pid"] = ::getpid();
   started.details["host"] = host_name();
-  SATURN_TRY_VOID(directory.append(std::move(started)));
-  return directory;
+  return append(std::move(started));
 }
 
 void RunDirectory::start_clock() {

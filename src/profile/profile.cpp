@@ -7,33 +7,11 @@
 
 #include "saturn/base/digest.h"
 #include "saturn/base/version.h"
+#include "saturn/batch/check_devices.h"
 #include "saturn/batch/identity.h"
 
 namespace saturn::profile {
 namespace {
-
-// Devices of one class, as wide as its widest node: no configuration spans nodes yet.
-std::vector<batch::DeviceGroup> groups_of(const devices::Machine& machine) {
-  std::vector<batch::DeviceGroup> groups;
-  for (const devices::Node& node : machine.nodes) {
-    if (node.devices.empty()) continue;
-    const devices::Device& device = node.devices.front();
-    const batch::DeviceGroup group{.kind = device.kind,
-                                   .device_class = node.device_class,
-                                   .num_devices = static_cast<int>(node.devices.size()),
-                                   .num_shares = device.num_shares,
-                                   .memory_bytes = device.memory_bytes};
-    const auto same = std::find_if(groups.begin(), groups.end(), [&](const batch::DeviceGroup& known) {
-      return known.device_class == group.device_class;
-    });
-    if (same == groups.end()) {
-      groups.push_back(group);
-    } else if (same->num_devices < group.num_devices) {
-      *same = group;
-    }
-  }
-  return groups;
-}
 
 std::string id_of(const std::string& job_class, const batch::Configuration& configuration) {
   std::string id =
@@ -75,7 +53,7 @@ Conditions conditions_of(const batch::Batch& batch, const devices::Machine& mach
 std::vector<Trial> wanted_trials(const batch::Batch& batch, const devices::Machine& machine) {
   std::vector<Trial> wanted;
   std::map<std::string, std::size_t> by_id;
-  const std::vector<batch::DeviceGroup> groups = groups_of(machine);
+  const std::vector<batch::DeviceGroup> groups = batch::device_groups(machine);
   for (const batch::Job& job : batch.jobs) {
     const std::string job_class = batch::speed_class(job, batch.data.at(job.data));
     for (const batch::DeviceGroup& group : groups) {

@@ -271,6 +271,7 @@ Result<SessionResult> Session::run() {
   const batch::Batch& batch = *request_.batch;
   SATURN_TRY(execution_.selected, selected_jobs(request_));
   SATURN_TRY(execution_.num_steps, profile::num_steps_of(batch));
+  SATURN_TRY_VOID(directory_.begin());
   SATURN_TRY_VOID(recover(directory_, *around_.observer));
   SATURN_TRY_VOID(accept_batch(batch, execution_.num_steps, directory_, *around_.observer));
   if (request_.retry_failed)

@@ -17,6 +17,13 @@
 namespace saturn::journal {
 namespace {
 
+// Takes the directory and begins to run it, as `saturn run` does.
+Result<RunDirectory> begin(const std::string& root, const Clock& clock) {
+  SATURN_TRY(RunDirectory directory, RunDirectory::open(root, clock));
+  SATURN_TRY_VOID(directory.begin());
+  return directory;
+}
+
 Event accepted() {
   Event event{.kind = EventKind::batch_accepted};
   event.details = {{"file", "batch.000.toml"},
@@ -39,7 +46,7 @@ TEST_SUITE("journal") {
     FakeClock clock;
     const std::string root = temporary.file("runs/sweep");
     {
-      Result<RunDirectory> directory = RunDirectory::open(root, clock);
+      Result<RunDirectory> directory = begin(root, clock);
       REQUIRE(directory.ok());
       REQUIRE(directory->append(accepted()).ok());
       clock.advance_s(5.0);
@@ -54,7 +61,7 @@ TEST_SUITE("journal") {
       CHECK(stamped->time_s == 3.0);
     }
     clock.advance_s(1000.0);
-    Result<RunDirectory> again = RunDirectory::open(root, clock);
+    Result<RunDirectory> again = begin(root, clock);
     REQUIRE(again.ok());
     CHECK(again->time_s() == 3.0);
     CHECK(again->state().jobs.size() == 1);
@@ -111,12 +118,12 @@ TEST_SUITE("journal") {
     const testing::TemporaryDirectory temporary;
     FakeClock clock;
     const RunPaths paths(temporary.path());
-    { REQUIRE(RunDirectory::open(paths.root(), clock).ok()); }
+    { REQUIRE(begin(paths.root(), clock).ok()); }
     const std::string whole = *read_whole(paths.events());
     for (std::size_t kept = 1; kept < whole.size(); kept += 7) {
       std::ofstream(paths.events(), std::ios::trunc | std::ios::binary) << whole << whole.substr(0, kept);
       CAPTURE(kept);
-      const Result<RunDirectory> directory = RunDirectory::open(paths.root(), clock);
+      const Result<RunDirectory> directory = begin(paths.root(), clock);
       REQUIRE(directory.ok());
       CHECK(directory->repaired());
       const Result<JournalContent> content = read_journal(paths.events());
@@ -130,12 +137,12 @@ TEST_SUITE("journal") {
     const testing::TemporaryDirectory temporary;
     FakeClock clock;
     const RunPaths paths(temporary.path());
-    { REQUIRE(RunDirectory::open(paths.root(), clock).ok()); }
-    { REQUIRE(RunDirectory::open(paths.root(), clock).ok()); }
+    { REQUIRE(begin(paths.root(), clock).ok()); }
+    { REQUIRE(begin(paths.root(), clock).ok()); }
     std::string text = *read_whole(paths.events());
     text[text.find("run_started")] = 'R';
     std::ofstream(paths.events(), std::ios::trunc | std::ios::binary) << text;
-    const Result<RunDirectory> directory = RunDirectory::open(paths.root(), clock);
+    const Result<RunDirectory> directory = begin(paths.root(), clock);
     REQUIRE_FALSE(directory.ok());
     CHECK(directory.faults().front().where == paths.events() + ":1:1");
     CHECK(*read_whole(paths.events()) == text);
@@ -158,7 +165,7 @@ TEST_SUITE("journal") {
       REQUIRE(make_directories(root).ok());
       std::filesystem::create_symlink(elsewhere.file(name), root + "/" + name);
       CAPTURE(name);
-      CHECK_FALSE(RunDirectory::open(root, clock).ok());
+      CHECK_FALSE(begin(root, clock).ok());
     }
     CHECK(std::filesystem::is_empty(elsewhere.path()));
   }
@@ -166,7 +173,7 @@ TEST_SUITE("journal") {
   TEST_CASE("journal/run_directory: an append that does not fit is cut off and the state stays") {
     const testing::TemporaryDirectory temporary;
     FakeClock clock;
-    Result<RunDirectory> directory = RunDirectory::open(temporary.path(), clock);
+    Result<RunDirectory> directory = begin(temporary.path(), clock);
     REQUIRE(directory.ok());
     const std::string before = *read_whole(directory->paths().events());
     // The file may grow by 40 bytes only: the write is cut short, then refused.
@@ -190,7 +197,7 @@ TEST_SUITE("journal") {
   TEST_CASE("journal/run_directory: a job set aside keeps its files under another name") {
     const testing::TemporaryDirectory temporary;
     FakeClock clock;
-    Result<RunDirectory> directory = RunDirectory::open(temporary.path(), clock);
+    Result<RunDirectory> directory = begin(temporary.path(), clock);
     REQUIRE(directory.ok());
     CHECK(directory->set_aside_job("a").ok());
     for (const char* const want : {"a.000", "a.001"}) {

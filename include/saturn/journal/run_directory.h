@@ -75,6 +75,9 @@ class RunDirectory {
   ///         Kind::disk_full; Kind::input for a journal that is not ours.
   static Result<RunDirectory> open(const std::string& root, const Clock& clock);
 
+  /// Appends run_started: from here on this controller runs the directory's jobs. Once.
+  Result<Event> begin();
+
   const RunPaths& paths() const { return paths_; }
   const RunState& state() const { return state_; }
   bool repaired() const { return repaired_; }

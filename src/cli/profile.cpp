@@ -1,0 +1,114 @@
+// saturn profile: measures every speed class under every configuration, and writes profile.json.
+
+#include "saturn/profile/profile.h"
+
+#include <unistd.h>
+
+#include "cli/stage.h"
+#include "saturn/base/units.h"
+#include "saturn/journal/run_directory.h"
+#include "saturn/run/artefacts.h"
+#include "saturn/view/terminal.h"
+#include "saturn/view/text.h"
+
+namespace saturn::cli {
+namespace {
+
+std::string milliseconds(double seconds) {
+  return seconds > 0.0 ? format_number(seconds * 1e3, 3) : "";
+}
+
+std::string profile_text(const profile::Profile& profile) {
+  view::Table table({{.title = "class"},
+                     {.title = "configuration"},
+                     {.title = "outcome"},
+                     {.title = "ms/step", .align = view::Align::right},
+                     {.title = "+-", .align = view::Align::right},
+                     {.title = "samples/s", .align = view::Align::right},
+                     {.title = "memory", .align = view::Align::right},
+                     {.title = "start", .align = view::Align::right}});
+  for (const profile::Trial& trial : profile.trials) {
+    const bool ok = trial.outcome == profile::Outcome::ok;
+    table.add({trial.job_class, batch::to_text(trial.configuration), profile::name_of(trial.outcome),
+               milliseconds(trial.step_time_s), milliseconds(trial.step_time_spread_s),
+               ok ? format_number(trial.samples_per_s, 4) : "",
+               ok ? format_bytes(static_cast<double>(trial.memory_peak_bytes)) : "",
+               ok ? format_duration(trial.start_time_s) : ""});
+  }
+  std::string text = table.text(view::terminal_of(STDOUT_FILENO));
+  for (const profile::Trial& trial : profile.trials) {
+    if (trial.outcome != profile::Outcome::ok) text += "\n" + trial.id + ": " + trial.reason + "\n";
+  }
+  if (!profile.skipped.empty())
+    text += "\n" + std::to_string(profile.skipped.size()) + " trials were left out: the budget was spent\n";
+  return text;
+}
+
+struct ProfileArgs {
+  std::string batch;
+  std::string directory;
+  std::string out;
+  std::string budget;
+
+  void declare(Options& options) {
+    options.positional("BATCH", batch, "the batch file");
+    options.option("--dir", "RUN", directory, "the run directory", "runs/<batch name>");
+    options.option("--out", "FILE", out, "write the profile here", "profile.json in the run directory");
+    options.option("--budget", "TIME", budget, "start no trial after TIME, such as 90s or 5m", "the batch's");
+  }
+
+  Result<int> run(const Context& context) const {
+    std::optional<double> budget_s;
+    if (!budget.empty()) {
+      budget_s = parse_duration_s(budget);
+      if (!budget_s) {
+        return Diagnostic{.what = "--budget " + in_quotes(budget) + " is not a duration",
+                          .expected = "a number with a unit, such as 90s, 5m or 1h",
+                          .fix = "--budget 5m"};
+      }
+    }
+    SATURN_TRY(const Stage stage, open_stage(batch, directory));
+    const SystemClock clock;
+    SATURN_TRY(const journal::RunDirectory held, journal::RunDirectory::open(stage.directory, clock));
+    StopSignals signals;
+    SATURN_TRY(const std::unique_ptr<worker::Launcher> launcher, open_launcher(clock));
+    launcher->set_wake_fds({signals.fd()});
+    TrialProgress progress(context.quiet, clock);
+    const std::string path = out.empty() ? held.paths().profile() : out;
+    const Result<profile::Profile> measured = run::ensure_profile({.batch = &stage.batch,
+                                                                   .machine = &stage.machine,
+                                                                   .path = path,
+                                                                   .trials_directory = held.paths().trials(),
+                                                                   .budget_s = budget_s,
+                                                                   .measure_failed = true,
+                                                                   .stop =
+                                                                       [&signals] {
+                                                                         signals.drain();
+                                                                         return StopSignals::count() > 0;
+                                                                       }},
+                                                                  *launcher, clock, progress);
+    progress.finish();
+    if (!measured.ok()) {
+      if (measured.faults().front().kind != Kind::interrupted) return measured.faults();
+      std::fputs(to_text(measured.faults()).c_str(), stderr);
+      return exit_code_of_signal();
+    }
+    if (context.json) {
+      print_json(profile::to_json(*measured));
+    } else {
+      print(profile_text(*measured) + "\nwritten to " + path + "\n");
+    }
+    return 0;
+  }
+};
+
+}  // namespace
+
+CommandEntry profile() {
+  return {.name = "profile",
+          .summary = "Measure every job under every technique and device count, and write profile.json.",
+          .example = "saturn profile configs/kjv-sweep.toml --budget 5m",
+          .declare = &make_action<ProfileArgs>};
+}
+
+}  // namespace saturn::cli

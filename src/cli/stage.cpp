@@ -1,0 +1,69 @@
+// The common beginning of the stages.
+
+#include "cli/stage.h"
+
+#include "saturn/base/units.h"
+#include "saturn/batch/check_devices.h"
+#include "saturn/journal/run_directory.h"
+#include "saturn/worker/gpu_probe.h"
+#include "saturn/worker/local_launcher.h"
+
+namespace saturn::cli {
+namespace {
+
+// "single x1 of gpt2-toy-...", short enough for a line.
+std::string name_of(const profile::Trial& trial) {
+  return trial.jobs.front() + (trial.jobs.size() > 1 ? " +" + std::to_string(trial.jobs.size() - 1) : "") +
+         " " + batch::to_text(trial.configuration);
+}
+
+std::string result_of(const profile::Trial& trial) {
+  if (trial.outcome != profile::Outcome::ok)
+    return std::string(profile::name_of(trial.outcome)) + ": " + trial.reason;
+  return format_number(trial.step_time_s * 1e3, 3) + " ms a step, " +
+         format_bytes(static_cast<double>(trial.memory_peak_bytes));
+}
+
+}  // namespace
+
+Result<Stage> open_stage(const std::string& batch_path, const std::string& directory) {
+  SATURN_TRY(batch::Batch batch, batch::read_batch(batch_path));
+  SATURN_TRY(devices::Machine machine, devices::detect_machine(batch.devices, worker::make_gpu_probe()));
+  SATURN_TRY_VOID(batch::check_devices(batch, batch::device_groups(machine)));
+  std::string root = directory.empty() ? journal::default_run_directory(batch.name) : directory;
+  return Stage{.batch = std::move(batch), .machine = std::move(machine), .directory = std::move(root)};
+}
+
+Result<std::unique_ptr<worker::Launcher>> open_launcher(const Clock& clock) {
+  return worker::make_local_launcher({}, clock);
+}
+
+int exit_code_of_signal() {
+  return 128 + StopSignals::first();
+}
+
+void TrialProgress::on_note(const std::string& sentence) {
+  display_.note(sentence);
+}
+
+void TrialProgress::on_begin(int num_trials, int num_reused) {
+  display_.begin(num_trials, num_reused);
+}
+
+void TrialProgress::on_trial_started(const profile::Trial& trial) {
+  display_.started(name_of(trial));
+}
+
+void TrialProgress::on_trial_step(const profile::Trial& trial, int step, int num_steps) {
+  display_.step(name_of(trial), step, num_steps);
+}
+
+void TrialProgress::on_trial_ended(const profile::Trial& trial, int num_ended, int, double eta_s) {
+  display_.ended(name_of(trial), result_of(trial), num_ended, eta_s);
+}
+
+void TrialProgress::on_tick(double elapsed_s) {
+  display_.tick(elapsed_s);
+}
+
+}  // namespace saturn::cli
