@@ -50,11 +50,8 @@ struct WorkerArgs {
     Result<worker::TrainLibrary> library = worker::open_train_library();
     if (about) {
       if (!library.ok()) return std::move(library).faults();
-      Json told = {{"path", library->path}};
-      if (library->about != nullptr) {
-        SATURN_TRY(Json more, parse_json(library->about(), library->path));
-        told.update(more);
-      }
+      SATURN_TRY(Json told, parse_json(library->about(), library->path));
+      told["path"] = library->path;
       print_json(told);
       return 0;
     }

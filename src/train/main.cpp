@@ -1,10 +1,13 @@
 // What `saturn worker` calls after opening the training library.
 
+#include <torch/headeronly/version.h>
 #include <unistd.h>
 
 #include <cstdio>
 
+#include "saturn/base/json.h"
 #include "saturn/base/log.h"
+#include "saturn/base/version.h"
 #include "saturn/train/rank.h"
 #include "saturn/worker/rank_channel.h"
 
@@ -48,4 +51,16 @@ extern "C" __attribute__((visibility("default"))) int saturn_train_main(int cont
   const int code = saturn::train::serve(control_fd);
   std::fflush(nullptr);
   ::_exit(code);
+}
+
+/// What this library is (worker/train_library.h), without touching LibTorch or a device.
+extern "C" __attribute__((visibility("default"))) const char* saturn_train_about() {
+#ifdef SATURN_CUDA
+  constexpr bool kCuda = true;
+#else
+  constexpr bool kCuda = false;
+#endif
+  static const std::string about =
+      saturn::to_line({{"saturn", saturn::version()}, {"libtorch", TORCH_VERSION}, {"cuda", kCuda}});
+  return about.c_str();
 }

@@ -143,6 +143,7 @@ class LocalLauncher final : public Launcher {
   const Clock& clock_;
   std::string mark_;
   std::unique_ptr<Guardian> guardian_;
+  pid_t owner_ = ::getpid();
   int was_subreaper_ = 0;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Orphan> orphans_;
@@ -165,6 +166,7 @@ Result<void> LocalLauncher::start() {
 }
 
 LocalLauncher::~LocalLauncher() {
+  if (::getpid() != owner_) return;  // a fork of the controller ends what it started, not what is ours
   for (const auto& worker : workers_) ::kill(-worker->pid, SIGKILL);
   for (const auto& worker : workers_) {
     while (::waitpid(worker->pid, nullptr, 0) < 0 && errno == EINTR) {

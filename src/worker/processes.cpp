@@ -243,7 +243,10 @@ Result<std::unique_ptr<Guardian>> Guardian::start(const std::string& mark) {
   return std::unique_ptr<Guardian>(new Guardian(pid, std::move(write_end)));
 }
 
+Guardian::Guardian(pid_t pid, FileDescriptor pipe) : owner_(::getpid()), pid_(pid), pipe_(std::move(pipe)) {}
+
 Guardian::~Guardian() {
+  if (::getpid() != owner_) return;
   const char home = 'h';
   if (::write(pipe_.get(), &home, 1) != 1) ::kill(pid_, SIGKILL);
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {

@@ -66,8 +66,9 @@ class Guardian {
   Guardian& operator=(const Guardian&) = delete;
 
  private:
-  Guardian(pid_t pid, FileDescriptor pipe) : pid_(pid), pipe_(std::move(pipe)) {}
+  Guardian(pid_t pid, FileDescriptor pipe);
 
+  pid_t owner_;  // a fork of the owner sends nobody home
   pid_t pid_;
   FileDescriptor pipe_;
 };

@@ -63,8 +63,7 @@ Result<TrainLibrary> open_train_library() {
     bind(handle, "saturn_eval_main", library.eval_main);
     bind(handle, "saturn_train_about", library.about);
     const std::string built_as = version_of(library);
-    const bool foreign = library.about != nullptr && built_as != version();
-    if (library.train_main == nullptr || foreign) {
+    if (library.train_main == nullptr || built_as != version()) {
       return Diagnostic{.kind = Kind::machine,
                         .where = path,
                         .what = "this is not the training library of saturn " + std::string(version()) +

@@ -408,6 +408,25 @@ TEST_SUITE("worker") {
   }
 }
 
+TEST_SUITE("worker") {
+  TEST_CASE("worker/local_launcher: a fork of the controller leaves its ranks alone") {
+    auto launcher = make(test_options());
+    REQUIRE(launcher->launch(request_of("a#1", 1, {{"act", "idle"}})).ok());
+    listen(*launcher, has<Ready>());
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      launcher.reset();
+      ::_exit(0);
+    }
+    REQUIRE(::waitpid(child, nullptr, 0) == child);
+    listen(*launcher, has<Heartbeat>(3));
+    CHECK(launcher->num_living() == 1);
+    launcher->stop("a#1", 0);
+    until_all_ended(*launcher);
+  }
+}
+
 // A controller that launches without end: what the test kills. Never returns.
 [[noreturn]] void control_without_end(const std::string& family) {
   LocalLauncherOptions options = test_options({"--start-s", "0.02"});
