@@ -131,11 +131,11 @@ std::function<TomlValue(Random&)> draw_from_range(const TomlValue& table, const 
     return made;
   }();
   Range range;
-  const std::size_t before = faults.size();
+  const std::size_t before = faults.count();
   read_keys(schema, table,
             {.target = &range, .positions = nullptr, .prefix = "", .whose = whose + key.name() + ": "},
             faults);
-  if (faults.size() != before) return nullptr;
+  if (faults.count() != before) return nullptr;
   const auto refuse = [&](const std::string& what, const std::string& expected) {
     faults.add(table.place, whose + key.name() + ": " + what, expected,
                "write a range as { min = 1e-5, max = 1e-2, log = true }, or a list");
@@ -389,7 +389,7 @@ std::vector<JobPoint> expand_job(const TomlValue& job, std::uint64_t batch_seed,
   const TomlMember* name = job.find("name");
   const bool named = name != nullptr && name->value.type == TomlValue::Type::string;
   const std::string whose = named ? "job " + in_quotes(name->value.spelled) + ": " : "";
-  const std::size_t before = faults.size();
+  const std::size_t before = faults.count();
   const Axes axes = read_axes(job, whose, faults);
 
   TomlValue base = job;
@@ -397,7 +397,7 @@ std::vector<JobPoint> expand_job(const TomlValue& job, std::uint64_t batch_seed,
     return member.key == "grid" || member.key == "zip" || member.key == "random";
   });
   // Faulty axes: one point without them, so that the job's other faults are found in the same pass.
-  if (faults.size() != before) return {{std::move(base), "", false}};
+  if (faults.count() != before) return {{std::move(base), "", false}};
 
   std::size_t count = axes.zip_length * static_cast<std::size_t>(axes.draws.samples);
   for (const Axis& axis : axes.grid) {

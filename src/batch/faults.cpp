@@ -24,6 +24,7 @@ std::tuple<bool, long, long> order_of(const Diagnostic& fault, const std::string
 }  // namespace
 
 void Faults::add_at(std::string where, std::string what, std::string expected, std::string fix) {
+  ++count_;
   if (!seen_.emplace(where, expected).second) return;
   if (list_.size() >= kMostFaults) {
     ++num_left_out_;

@@ -27,7 +27,8 @@ class Faults {
   void add(Diagnostics faults);
 
   bool empty() const { return list_.empty(); }
-  std::size_t size() const { return list_.size(); }
+  /// Of all faults so far, those dropped as told already included: grows whenever something is wrong.
+  std::size_t count() const { return count_; }
   const std::string& path() const { return path_; }
   SourcePosition at(Place place) const { return {path_, place.line, place.column}; }
 
@@ -40,6 +41,7 @@ class Faults {
   std::string path_;
   Diagnostics list_;
   std::set<std::pair<std::string, std::string>> seen_;
+  std::size_t count_ = 0;
   std::size_t num_left_out_ = 0;
 };
 

@@ -51,14 +51,14 @@ std::optional<ModelSpec> read_sizes(const Family& family, const TableSchema& sch
   spec.name = name;
   spec.sizes = family.defaults;
   Positions positions;
-  const std::size_t before = faults.size();
+  const std::size_t before = faults.count();
   read_keys(schema, table,
             {.target = &spec.sizes,
              .positions = &positions,
              .prefix = "",
              .whose = "model " + in_quotes(name) + ": "},
             faults);
-  if (faults.size() != before) return std::nullopt;
+  if (faults.count() != before) return std::nullopt;
   Diagnostics found;
   settle(
       family, spec,

@@ -8,6 +8,7 @@
 #include "batch/batch_schema.h"
 #include "batch/check_job.h"
 #include "batch/expand.h"
+#include "batch/read_batch_text.h"
 #include "batch/read_data.h"
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
@@ -181,7 +182,6 @@ class BatchReader {
                                    : written_name != nullptr ? written_name->value.spelled
                                                              : "";
     const std::string whose = shown_name.empty() ? "[[job]] " : "job " + in_quotes(shown_name) + ": ";
-    const std::size_t before = faults_.size();
     job.positions[""] = faults_.at(point.table.place);
     read_keys(schema_of("job"), point.table,
               {.target = &draft,
@@ -203,9 +203,9 @@ class BatchReader {
       job.model = with_vocabulary(std::move(job.model), data->source.vocabulary_size);
     }
     check_choices(job, faults_);
-    const bool sizes_known = job.batch_size > 0 && job.micro_batches > 0;
-    if (faults_.size() == before || (sizes_known && job.amount.value > 0))
-      check_job(job, data, model_known, faults_);
+    // What was faulty is still 0; the checks across keys need them all.
+    const bool known = job.batch_size > 0 && job.micro_batches > 0 && job.amount.value > 0;
+    if (known) check_job(job, data, model_known, faults_);
     batch_.jobs.push_back(std::move(job));
   }
 
@@ -341,17 +341,19 @@ class BatchReader {
 
 }  // namespace
 
-Result<Batch> read_batch(const std::string& path) {
-  const TomlLimits limits;
-  auto text = read_whole(path, limits.bytes);
-  if (!text.ok()) return std::move(text).faults();
-  SATURN_TRY(const TomlValue root, parse_toml(*text, path, limits));
+Result<Batch> read_batch_text(const std::string& path, std::string text) {
+  SATURN_TRY(const TomlValue root, parse_toml(text, path));
   Faults faults(path);
   Batch batch = BatchReader(path, root, faults).read();
   if (!faults.empty()) return faults.take();
-  batch.digest = digest_of(*text);
-  batch.text = *std::move(text);
+  batch.digest = digest_of(text);
+  batch.text = std::move(text);
   return batch;
+}
+
+Result<Batch> read_batch(const std::string& path) {
+  SATURN_TRY(std::string text, read_whole(path, TomlLimits{}.bytes));
+  return read_batch_text(path, std::move(text));
 }
 
 SourcePosition Job::position_of(const std::string& key) const {

@@ -36,12 +36,12 @@ class Reader {
   }
 
   ReadData read() {
-    const std::size_t before = faults_.size();
+    const std::size_t before = faults_.count();
     read_keys(schema_of("data"), table_,
               {.target = &draft_, .positions = &data_.source.positions, .prefix = "", .whose = whose_},
               faults_);
     data_.source.positions[""] = faults_.at(table_.place);
-    if (faults_.size() != before) return data_;
+    if (faults_.count() != before) return data_;
     settle();
     const FileList training = files_at("path", draft_.path, data_.source.files);
     FileList validation;
@@ -52,7 +52,7 @@ class Reader {
     settle_vocabulary(training, validation);
     data_.split = cut(data_.source, {training.counts, validation.counts});
     check_lengths(training, validation);
-    data_.usable = faults_.size() == before;
+    data_.usable = faults_.count() == before;
     return data_;
   }
 

@@ -1,0 +1,14 @@
+// read_batch on content that is in memory already: what the fuzzer feeds.
+
+#pragma once
+
+#include <string>
+
+#include "saturn/batch/batch.h"
+
+namespace saturn::batch {
+
+/// As `read_batch`; relative paths within start at the folder of `path`, which need not exist.
+Result<Batch> read_batch_text(const std::string& path, std::string text);
+
+}  // namespace saturn::batch
