@@ -33,13 +33,12 @@ void SolverArgs::declare(Options& options) {
   options.option("--explain", "JOB", explain, "say why JOB is planned as it is");
 }
 
-Result<plan::SolveOptions> SolverArgs::solve_options() const {
+Result<plan::SolveOptions> SolverArgs::solve_options(plan::SolveOptions options) const {
   Diagnostics faults;
   const auto outside = [&](const char* option, const std::string& expected) {
     faults.push_back({.what = std::string(option) + " is out of range", .expected = expected});
   };
-  plan::SolveOptions options;
-  options.policy = policy;
+  if (!policy.empty()) options.policy = policy;
   if (time_limit_s) {
     if (!(*time_limit_s > 0.0 && *time_limit_s <= 1e6))
       outside("--time-limit", "more than 0, at most 1000000 seconds");

@@ -19,14 +19,15 @@ struct SolverArgs {
   std::optional<std::int64_t> seed;
   std::optional<double> gap;
   std::optional<std::int64_t> segments;
-  std::string policy = "saturn";
+  std::string policy;
   std::string objective;
   std::string explain;
 
   void declare(Options& options);
 
-  /// Errors: Kind::input for values out of range, and unknown policies and objectives.
-  Result<plan::SolveOptions> solve_options() const;
+  /// `options` with what the command line says. Errors: Kind::input for values out of range, and unknown
+  /// policies and objectives.
+  Result<plan::SolveOptions> solve_options(plan::SolveOptions options = {}) const;
   Result<void> apply_objective(plan::PlanProblem& problem) const;
 };
 

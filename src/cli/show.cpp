@@ -4,27 +4,20 @@
 
 #include "cli/artefact.h"
 #include "cli/command.h"
+#include "cli/profile_text.h"
 #include "saturn/plan/plan.h"
 #include "saturn/view/gantt_text.h"
 
 namespace saturn::cli {
 namespace {
 
-Result<int> show_plan(const std::string& path, const Json& document, bool table, const Context& context) {
+Result<std::string> plan_text(const std::string& path, const Json& document, bool table) {
   SATURN_TRY(const plan::Plan plan, plan::plan_from_json(document, path));
-  if (context.json) {
-    print_json(document);
-    return 0;
-  }
   view::Schedule schedule = view::schedule_of(plan);
   schedule.title = path;
   const view::Terminal terminal = view::terminal_of(STDOUT_FILENO);
-  if (table) {
-    print(view::legend_text(schedule, terminal, {.most_legend = schedule.bars.size()}));
-  } else {
-    print(view::schedule_text(schedule, terminal));
-  }
-  return 0;
+  if (table) return view::legend_text(schedule, terminal, {.most_legend = schedule.bars.size()});
+  return view::schedule_text(schedule, terminal);
 }
 
 struct ShowArgs {
@@ -32,13 +25,25 @@ struct ShowArgs {
   bool table = false;
 
   void declare(Options& options) {
-    options.positional("FILE", path, "plan.json");
-    options.flag("--table", table, "every line, without the drawing");
+    options.positional("FILE", path, "plan.json or profile.json");
+    options.flag("--table", table, "every line, and nothing else");
   }
 
   Result<int> run(const Context& context) {
     SATURN_TRY(const Artefact artefact, open_artefact(path));
-    return show_plan(path, artefact.document, table, context);
+    std::string text;
+    if (artefact.kind == "saturn.plan") {
+      SATURN_TRY(text, plan_text(path, artefact.document, table));
+    } else {
+      SATURN_TRY(const profile::Profile profile, profile::profile_from_json(artefact.document, path));
+      const view::Terminal terminal = view::terminal_of(STDOUT_FILENO);
+      text = table ? trials_text(profile, terminal) : profile_text(profile, terminal);
+    }
+    if (context.json)
+      print_json(artefact.document);
+    else
+      print(text);
+    return 0;
   }
 };
 
@@ -46,7 +51,7 @@ struct ShowArgs {
 
 CommandEntry show() {
   return {.name = "show",
-          .summary = "Draw a plan.",
+          .summary = "Draw a plan, or list what a profile measured.",
           .example = "saturn show runs/sweep/plan.000.json",
           .declare = &make_action<ShowArgs>};
 }

@@ -1,0 +1,169 @@
+// Trials in columns.
+
+#include "cli/profile_text.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "saturn/base/units.h"
+#include "saturn/view/text.h"
+
+namespace saturn::cli {
+namespace {
+
+using profile::Outcome;
+using profile::Profile;
+using profile::Trial;
+using view::Align;
+
+std::string milliseconds(double seconds) {
+  if (seconds <= 0) return "";
+  char text[32];
+  std::snprintf(text, sizeof text, 1e3 * seconds < 100 ? "%.2f" : "%.0f", 1e3 * seconds);
+  return text;
+}
+
+std::string percent(double share, const char* format) {
+  char text[32];
+  std::snprintf(text, sizeof text, format, 100 * share);
+  return text;
+}
+
+// "gpt2-1e-3-b8 +3": the jobs that share a trial.
+std::string jobs_text(const Trial& trial) {
+  if (trial.jobs.empty()) return trial.job_class;
+  return trial.jobs.front() + (trial.jobs.size() > 1 ? " +" + std::to_string(trial.jobs.size() - 1) : "");
+}
+
+std::string seconds_text(double seconds) {
+  return seconds > 0 ? format_duration(seconds) : "";
+}
+
+// A trial with its counterpart in the other profile; nullptr where that has none.
+struct Pair {
+  const Trial* left = nullptr;
+  const Trial* right = nullptr;
+
+  const Trial& any() const { return left != nullptr ? *left : *right; }
+};
+
+std::vector<Pair> paired(const Profile& left, const Profile& right) {
+  std::vector<Pair> pairs;
+  for (const Trial& trial : left.trials)
+    pairs.push_back({&trial, right.find(trial.job_class, trial.configuration)});
+  for (const Trial& trial : right.trials) {
+    if (left.find(trial.job_class, trial.configuration) == nullptr) pairs.push_back({nullptr, &trial});
+  }
+  return pairs;
+}
+
+bool same(const Pair& pair) {
+  if (pair.left == nullptr || pair.right == nullptr) return false;
+  return pair.left->outcome == pair.right->outcome && pair.left->step_time_s == pair.right->step_time_s &&
+         pair.left->memory_peak_bytes == pair.right->memory_peak_bytes;
+}
+
+std::string side_text(const Trial* trial) {
+  if (trial == nullptr) return "-";
+  return trial->outcome == Outcome::ok ? milliseconds(trial->step_time_s) : profile::name_of(trial->outcome);
+}
+
+std::string change_text(const Pair& pair) {
+  if (pair.left == nullptr) return "added";
+  if (pair.right == nullptr) return "removed";
+  if (pair.left->outcome != Outcome::ok || pair.right->outcome != Outcome::ok)
+    return same(pair) ? "" : "outcome";
+  if (pair.left->step_time_s <= 0) return "";
+  return percent(pair.right->step_time_s / pair.left->step_time_s - 1, "%+.1f %%");
+}
+
+}  // namespace
+
+std::string trials_text(const Profile& profile, const view::Terminal& terminal) {
+  view::Table table({{.title = "jobs", .shrinks = true},
+                     {.title = "configuration", .shrinks = true},
+                     {.title = "on"},
+                     {.title = "outcome"},
+                     {.title = "ms/step", .align = Align::right},
+                     {.title = "spread", .align = Align::right, .drop_order = 4},
+                     {.title = "samples/s", .align = Align::right, .drop_order = 7},
+                     {.title = "memory", .align = Align::right, .drop_order = 8},
+                     {.title = "start", .align = Align::right, .drop_order = 6},
+                     {.title = "save", .align = Align::right, .drop_order = 3},
+                     {.title = "load", .align = Align::right, .drop_order = 2},
+                     {.title = "meanwhile", .drop_order = 5},
+                     {.title = "source", .drop_order = 1}});
+  for (const Trial& trial : profile.trials) {
+    const bool ok = trial.outcome == Outcome::ok;
+    const bool has_spread = ok && trial.step_time_s > 0;
+    table.add({jobs_text(trial), batch::to_text(trial.configuration), trial.configuration.device_class,
+               profile::name_of(trial.outcome), ok ? milliseconds(trial.step_time_s) : "",
+               has_spread ? percent(trial.step_time_spread_s / trial.step_time_s, "%.1f %%") : "",
+               ok ? format_number(trial.samples_per_s, 4) : "",
+               ok ? format_bytes(static_cast<double>(trial.memory_peak_bytes)) : "",
+               seconds_text(trial.start_time_s), seconds_text(trial.save_time_s),
+               seconds_text(trial.load_time_s), trial.concurrency, profile::name_of(trial.source)});
+  }
+  return table.empty() ? "no trials\n" : table.text(terminal);
+}
+
+std::string profile_text(const Profile& profile, const view::Terminal& terminal) {
+  std::string out;
+  const auto say = [&](const std::string& text) {
+    for (const std::string& line : view::wrapped(text, terminal.width, terminal.unicode)) out += line + "\n";
+  };
+  const int num_devices = profile.machine.num_devices();
+  say(std::to_string(profile.trials.size()) + (profile.trials.size() == 1 ? " trial on " : " trials on ") +
+      std::to_string(num_devices) + (num_devices == 1 ? " device of " : " devices of ") +
+      profile.machine.cpu_model);
+  out += "\n" + trials_text(profile, terminal);
+  bool first = true;
+  for (const Trial& trial : profile.trials) {
+    if (trial.outcome == Outcome::ok || trial.reason.empty()) continue;
+    if (first) out += "\n";
+    first = false;
+    say(trial.id + ": " + trial.reason);
+  }
+  return out;
+}
+
+bool differ(const Profile& left, const Profile& right) {
+  const std::vector<Pair> pairs = paired(left, right);
+  return !std::all_of(pairs.begin(), pairs.end(), same);
+}
+
+std::string profile_changes_text(const Profile& left, const Profile& right, const view::Terminal& terminal) {
+  view::Table table({{.title = "jobs", .shrinks = true},
+                     {.title = "configuration", .shrinks = true},
+                     {.title = "before", .align = Align::right},
+                     {.title = "after", .align = Align::right},
+                     {.title = "change", .align = Align::right}});
+  for (const Pair& pair : paired(left, right)) {
+    if (same(pair)) continue;
+    table.add({jobs_text(pair.any()), batch::to_text(pair.any().configuration), side_text(pair.left),
+               side_text(pair.right), change_text(pair)});
+  }
+  return table.empty() ? "No trial differs.\n" : table.text(terminal) + "times in ms a step\n";
+}
+
+Json profile_changes_json(const Profile& left, const Profile& right) {
+  const auto side = [](const Trial* trial) -> Json {
+    if (trial == nullptr) return nullptr;
+    return {{"id", trial->id},
+            {"outcome", profile::name_of(trial->outcome)},
+            {"step_time_s", trial->step_time_s},
+            {"memory_peak_bytes", trial->memory_peak_bytes}};
+  };
+  Json changes = Json::array();
+  for (const Pair& pair : paired(left, right)) {
+    if (same(pair)) continue;
+    changes.push_back({{"job_class", pair.any().job_class},
+                       {"configuration", batch::to_text(pair.any().configuration)},
+                       {"left", side(pair.left)},
+                       {"right", side(pair.right)}});
+  }
+  return {{"changes", std::move(changes)}};
+}
+
+}  // namespace saturn::cli
