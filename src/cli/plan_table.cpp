@@ -27,7 +27,7 @@ void SolverArgs::declare(Options& options) {
   options.option("--iterations", "N", iterations, "repeatable: the same plan for the same N and seed");
   options.option("--seed", "N", seed, "of the search", "1");
   options.option("--gap", "SHARE", gap, "stop when proven this close to the best", "0");
-  options.option("--segments", "K", segments, "let a job change its configuration up to K - 1 times", "1");
+  options.option("--segments", "K", segments, "cut a job into at most K segments", "1");
   options.option("--policy", "NAME", policy, "saturn, current-practice, minimal, ...", "saturn");
   options.option("--objective", "NAME", objective, "makespan, mean_completion, cost, makespan_under_cost");
   options.option("--explain", "JOB", explain, "say why JOB is planned as it is");

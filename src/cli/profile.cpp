@@ -4,45 +4,15 @@
 
 #include <unistd.h>
 
+#include "cli/profile_text.h"
 #include "cli/stage.h"
 #include "saturn/base/units.h"
 #include "saturn/journal/run_directory.h"
 #include "saturn/run/artefacts.h"
 #include "saturn/view/terminal.h"
-#include "saturn/view/text.h"
 
 namespace saturn::cli {
 namespace {
-
-std::string milliseconds(double seconds) {
-  return seconds > 0.0 ? format_number(seconds * 1e3, 3) : "";
-}
-
-std::string profile_text(const profile::Profile& profile) {
-  view::Table table({{.title = "class"},
-                     {.title = "configuration"},
-                     {.title = "outcome"},
-                     {.title = "ms/step", .align = view::Align::right},
-                     {.title = "+-", .align = view::Align::right},
-                     {.title = "samples/s", .align = view::Align::right},
-                     {.title = "memory", .align = view::Align::right},
-                     {.title = "start", .align = view::Align::right}});
-  for (const profile::Trial& trial : profile.trials) {
-    const bool ok = trial.outcome == profile::Outcome::ok;
-    table.add({trial.job_class, batch::to_text(trial.configuration), profile::name_of(trial.outcome),
-               milliseconds(trial.step_time_s), milliseconds(trial.step_time_spread_s),
-               ok ? format_number(trial.samples_per_s, 4) : "",
-               ok ? format_bytes(static_cast<double>(trial.memory_peak_bytes)) : "",
-               ok ? format_duration(trial.start_time_s) : ""});
-  }
-  std::string text = table.text(view::terminal_of(STDOUT_FILENO));
-  for (const profile::Trial& trial : profile.trials) {
-    if (trial.outcome != profile::Outcome::ok) text += "\n" + trial.id + ": " + trial.reason + "\n";
-  }
-  if (!profile.skipped.empty())
-    text += "\n" + std::to_string(profile.skipped.size()) + " trials were left out: the budget was spent\n";
-  return text;
-}
 
 struct ProfileArgs {
   std::string batch;
@@ -53,7 +23,7 @@ struct ProfileArgs {
   void declare(Options& options) {
     options.positional("BATCH", batch, "the batch file");
     options.option("--dir", "RUN", directory, "the run directory", "runs/<batch name>");
-    options.option("--out", "FILE", out, "write the profile here", "profile.json in the run directory");
+    options.option("--out", "FILE", out, "write the profile here", "the run directory's");
     options.option("--budget", "TIME", budget, "start no trial after TIME, such as 90s or 5m", "the batch's");
   }
 
@@ -96,7 +66,7 @@ struct ProfileArgs {
     if (context.json) {
       print_json(profile::to_json(*measured));
     } else {
-      print(profile_text(*measured) + "\nwritten to " + path + "\n");
+      print(profile_text(*measured, view::terminal_of(STDOUT_FILENO)) + "\nwritten to " + path + "\n");
     }
     return 0;
   }

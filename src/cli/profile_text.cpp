@@ -125,6 +125,11 @@ std::string profile_text(const Profile& profile, const view::Terminal& terminal)
     first = false;
     say(trial.id + ": " + trial.reason);
   }
+  if (!profile.skipped.empty()) {
+    out += "\n";
+    say(std::to_string(profile.skipped.size()) +
+        (profile.skipped.size() == 1 ? " trial was" : " trials were") + " left out: the budget was spent");
+  }
   return out;
 }
 

@@ -198,10 +198,12 @@ void TrialDisplay::ended(const std::string& trial, const std::string& result, in
                      "  " + trial + ": " + result;
   if (!display_.interactive() && eta_s > 0) text += ", about " + format_duration(eta_s) + " left";
   display_.say(text);
+  if (num_ended_ >= num_trials_) display_.finish();  // whoever draws next finds an empty place
 }
 
 void TrialDisplay::tick(double elapsed_s) {
   elapsed_s_ = elapsed_s;
+  if (num_ended_ >= num_trials_) return;
   display_.draw([&](const Terminal& terminal) { return frame(terminal); });
 }
 

@@ -6,7 +6,7 @@ cat >table.json <<'JSON'
           {"name": "right", "configs": [{"technique": "single", "devices": 1, "class": "cpu", "seconds": 30}]}]}
 JSON
 run 0 env LC_ALL=C COLUMNS=60 "$SATURN" plan --table table.json --iterations 1000 --out plan.json
-has out "ddp x2" "makespan     70.0 s" "gap          0 %, optimal" "n0:0 |["
+has out "ddp x2" "makespan     70.0 s" "gap          0.00 %, optimal" "n0:0 |["
 [[ $(wc -L <out) -le 60 ]] || broken "wider than COLUMNS" out
 run 0 env LC_ALL=C.UTF-8 COLUMNS=60 "$SATURN" show plan.json
 has out "│├" "wide ddp x2"

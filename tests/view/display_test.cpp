@@ -325,6 +325,27 @@ TEST_CASE("view/displays: trials are counted and timed") {
         "[     2.0 s] 1 of 2  gpt2-toy-single-x1: out_of_memory: 512\nMiB\n");
 }
 
+TEST_CASE("view/displays: after the last trial nothing is left of the area and nothing is drawn") {
+  Stage stage;
+  stage.terminal = {.width = 60, .height = 24, .interactive = true};
+  testing::TinyTerminal screen(60, 24);
+  TrialDisplay display({[&] { return stage.terminal; },
+                        [&](const std::string& bytes) {
+                          screen.write(bytes);
+                          return true;
+                        }},
+                       stage.clock);
+  display.begin(1, 0);
+  display.started("a");
+  stage.clock.advance_s(1.0);
+  display.tick(1.0);
+  CHECK(screen.text().find("0 of 1 trials") != std::string::npos);
+  display.ended("a", "12 ms a step", 1, 0.0);
+  stage.clock.advance_s(1.0);
+  display.tick(2.0);
+  CHECK(screen.text() == "profile: 1 trial to measure\n[     1.0 s] 1 of 1  a: 12 ms a step\n");
+}
+
 TEST_CASE("view/displays: nothing is written where nothing may be") {
   Screen screen = stderr_screen(true);
   CHECK_FALSE(screen.terminal().interactive);
