@@ -1,10 +1,11 @@
-// saturn devices: the slots that a batch without a [devices] table would be planned on.
+// saturn devices: the slots that a batch, or one without a [devices] table, is planned on.
 
 #include <unistd.h>
 
 #include "cli/command.h"
 #include "saturn/base/nearest.h"
 #include "saturn/base/units.h"
+#include "saturn/batch/batch.h"
 #include "saturn/devices/machine.h"
 #include "saturn/view/terminal.h"
 #include "saturn/view/text.h"
@@ -70,15 +71,25 @@ std::string machine_text(const devices::Machine& machine, const devices::GpuRepo
 }
 
 struct DevicesArgs {
-  void declare(Options&) {}
+  std::string batch;
+
+  void declare(Options& options) {
+    options.optional_positional("BATCH", batch, "show what its [devices] table makes of this machine");
+  }
 
   Result<int> run(const Context& context) const {
     // A probe that fails is shown, and the machine still has its cores.
     Result<devices::GpuReport> probed = worker::make_gpu_probe()();
     const devices::GpuReport report =
         probed.ok() ? *std::move(probed) : devices::GpuReport{.reason = probed.faults().front().what};
-    SATURN_TRY(const devices::Machine machine,
-               devices::detect_machine({}, [&report]() -> Result<devices::GpuReport> { return report; }));
+    devices::DevicesRequest request;
+    if (!batch.empty()) {
+      SATURN_TRY(const batch::Batch read, batch::read_batch(batch));
+      request = read.devices;
+    }
+    SATURN_TRY(
+        const devices::Machine machine,
+        devices::detect_machine(request, [&report]() -> Result<devices::GpuReport> { return report; }));
     if (context.json) {
       print_json({{"fingerprint", devices::fingerprint(machine)},
                   {"machine", devices::to_json(machine)},

@@ -36,27 +36,26 @@ std::string bytes_text(std::int64_t bytes) {
 }
 
 std::string text_at(const Json& json, const char* key) {
-  return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : "unknown";
+  return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : std::string();
 }
 
 Check training_library() {
-  Check check{.name = "training library"};
-  const auto told = worker::run_child({.arguments = {"worker", "--about"}, .deadline_s = 60});
-  if (!told.ok()) return {check.name, State::failed, told.faults().front().what, told.faults().front().fix};
-  if (told->exit_code != 0) {
-    // The child has already said it in three parts; the first and the last fit on a line.
-    const std::string& said = told->stderr_text;
-    const std::size_t fix = said.find("  fix: ");
-    check.state = State::failed;
-    check.text = said.empty() ? "loading it ended with signal " + std::to_string(told->signal)
-                              : said.substr(0, said.find('\n'));
-    if (fix != std::string::npos) check.fix = said.substr(fix + 7, said.find('\n', fix) - fix - 7);
-    return check;
+  const std::string name = "training library";
+  const auto told = worker::run_child({.arguments = {"worker", "--about", "--json"}, .deadline_s = 60});
+  if (!told.ok()) return {name, State::failed, told.faults().front().what, told.faults().front().fix};
+  if (told->signal != 0) {
+    return {name, State::failed, "loading it ended with signal " + std::to_string(told->signal),
+            "tools/setup"};
   }
   const auto about = parse_json(told->stdout_text, "worker --about");
-  if (!about.ok()) return {check.name, State::failed, about.faults().front().what, ""};
-  check.text = "LibTorch " + text_at(*about, "libtorch") + ", " + text_at(*about, "path");
-  return check;
+  if (!about.ok()) return {name, State::failed, about.faults().front().what, ""};
+  if (about->contains("errors")) {
+    const Json& fault = (*about)["errors"].front();
+    const std::string where = text_at(fault, "where");
+    return {name, State::failed, (where.empty() ? "" : where + ": ") + text_at(fault, "what"),
+            text_at(fault, "fix")};
+  }
+  return {name, State::good, "LibTorch " + text_at(*about, "libtorch") + ", " + text_at(*about, "path"), ""};
 }
 
 Check gpus() {

@@ -85,6 +85,11 @@ std::vector<char*> environment_with(const std::vector<std::string>& ours) {
   ::dup2(prepared.error.get(), STDERR_FILENO);
   if (prepared.control.valid()) ::dup2(prepared.control.get(), kControlFd);
   close_from(prepared.control.valid() ? kControlFd + 1 : kControlFd);
+  // Short of memory, the kernel takes a rank rather than the controller, which would take all with it.
+  if (const int score = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC); score >= 0) {
+    [[maybe_unused]] const ssize_t asked = ::write(score, "300", 3);
+    ::close(score);
+  }
   if (prepared.pins) ::sched_setaffinity(0, sizeof prepared.cores, &prepared.cores);
 
   ::execve(request.executable.c_str(), prepared.arguments.data(), prepared.environment.data());

@@ -6,3 +6,30 @@ run 0 taskset -c "$first" "$SATURN" devices --json
 has out '"fingerprint"' '"machine"' '"nodes"' '"gpus"'
 [[ $(grep -c '"index"' out) == 1 ]] || broken "one core must be one slot" out
 run 2 "$SATURN" devices extra
+
+cat >batch.toml <<'TOML'
+[batch]
+name = "slots"
+[devices]
+cpu_slots = 3
+oversubscribe = true
+[data.text]
+kind = "text"
+path = "text.txt"
+tokenizer = "bytes"
+sequence_length = 8
+[[job]]
+name = "a"
+model = "gpt2-toy"
+data = "text"
+steps = 1
+batch_size = 1
+[job.optimizer]
+lr = 1e-3
+TOML
+printf 'In the beginning God created the heaven and the earth.\n%.0s' {1..50} >text.txt
+run 0 taskset -c "$first" "$SATURN" devices batch.toml
+has out "local:2"
+sed -i '/oversubscribe/d' batch.toml
+run 2 taskset -c "$first" "$SATURN" devices batch.toml
+has err "batch.toml:4:13: error: cpu_slots = 3 needs 3 cores; this process may use 1 core" "oversubscribe = true"

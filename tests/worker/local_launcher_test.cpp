@@ -188,6 +188,7 @@ TEST_SUITE("worker") {
     CHECK(values["leads_group"] == 1);
     CHECK(values["term_blocked"] == 0);
     CHECK(values["num_descriptors"] == 5);  // stdin, stdout, stderr, the stream, the channel's eventfd
+    CHECK(values["oom_score_adj"] >= 300);
     CHECK(values["listen_fd"] == -1);
   }
 

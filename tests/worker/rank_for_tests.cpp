@@ -59,6 +59,11 @@ int num_open_descriptors() {
   return count - 1;  // the directory itself
 }
 
+double number_in(const char* path) {
+  const auto text = read_whole(path);
+  return text.ok() ? std::atof(text->c_str()) : -1;
+}
+
 // What a rank finds itself in.
 Metric surroundings(const Assign& assign) {
   cpu_set_t set;
@@ -73,6 +78,7 @@ Metric surroundings(const Assign& assign) {
                      {"leads_group", ::getpgrp() == ::getpid() ? 1 : 0},
                      {"num_descriptors", num_open_descriptors()},
                      {"term_blocked", sigismember(&blocked, SIGTERM)},
+                     {"oom_score_adj", number_in("/proc/self/oom_score_adj")},
                      {"listen_fd", assign.rendezvous.listen_fd}}};
 }
 
