@@ -6,8 +6,10 @@
 #include "cli/command.h"
 #include "saturn/base/units.h"
 #include "saturn/batch/batch.h"
+#include "saturn/batch/check_devices.h"
 #include "saturn/batch/identity.h"
 #include "saturn/batch/samples.h"
+#include "saturn/worker/gpu_probe.h"
 
 namespace saturn::cli {
 namespace {
@@ -111,6 +113,9 @@ struct Args {
 
   Result<int> run(const Context& context) const {
     SATURN_TRY(const Batch batch, batch::read_batch(path));
+    SATURN_TRY(const devices::Machine machine,
+               devices::detect_machine(batch.devices, worker::make_gpu_probe()));
+    SATURN_TRY_VOID(batch::check_devices(batch, batch::device_groups(machine)));
     SATURN_TRY(const auto samples, count_samples(batch));
     if (context.json) {
       print_json(as_json(batch, samples));
