@@ -101,7 +101,8 @@ std::string facts(const journal::Summary& summary) {
   out += fact("makespan, measured", format_duration(summary.makespan_s));
   if (summary.predicted_makespan_s)
     out += fact("makespan, predicted", format_duration(*summary.predicted_makespan_s));
-  if (const auto error = summary.prediction_error())
+  const auto error = summary.prediction_error();  // says nothing of a run that is not whole
+  if (error && num_done == summary.jobs.size())
     out += fact("error of the prediction", number_text(100 * *error, "%+.1f %%"));
   if (summary.best_job) out += fact("best job", *summary.best_job);
   return out + "</div>\n";
@@ -262,9 +263,8 @@ Result<std::string> write_report(const journal::RunPaths& paths) {
                 .metrics = {},
                 .plans = state.plans};
   report.measured.title = "Schedule as measured";
-  const int last_plan = paths.last_plan();
-  if (last_plan >= 0) {
-    SATURN_TRY(const plan::Plan plan, plan::read_plan(paths.plan(last_plan)));
+  if (const journal::PlanRecord* const record = state.first_plan_of_last_controller()) {
+    SATURN_TRY(const plan::Plan plan, plan::read_plan(join_path(paths.root(), file_name_of(record->file))));
     report.planned = schedule_of(plan);
     report.planned->title = "Schedule as planned";
     shift(*report.planned, plan.origin_s);

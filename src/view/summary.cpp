@@ -115,7 +115,8 @@ std::string summary_text(const journal::Summary& summary, const Terminal& termin
                          " done; makespan " + format_duration(summary.makespan_s);
   if (summary.predicted_makespan_s) {
     makespan += ", predicted " + format_duration(*summary.predicted_makespan_s);
-    if (const auto error = summary.prediction_error()) makespan += " (error " + signed_percent(*error) + ")";
+    const auto error = summary.prediction_error();  // says nothing of a run that is not whole
+    if (error && num_done == summary.jobs.size()) makespan += " (error " + signed_percent(*error) + ")";
   }
   say(makespan + ".");
   if (summary.best_job) {

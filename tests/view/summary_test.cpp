@@ -77,6 +77,13 @@ TEST_CASE("view/summary: no line is wider than the terminal") {
   }
 }
 
+TEST_CASE("view/summary: the error of the prediction is said of a whole run only") {
+  journal::Summary summary = some_summary();
+  CHECK(summary_text(summary, {.width = 80}).find("predicted 71.4 s.") != std::string::npos);
+  for (journal::JobSummary& job : summary.jobs) job.state = JobState::done;
+  CHECK(summary_text(summary, {.width = 80}).find("predicted 71.4 s (error -3.6 %).") != std::string::npos);
+}
+
 TEST_CASE("view/summary: a batch without jobs has a summary") {
   CHECK(summary_text({}, {.width = 80}).find("0 of 0 jobs done") != std::string::npos);
 }
