@@ -97,7 +97,7 @@ class Ddp final : public train::Technique {
 }  // namespace
 
 train::TechniqueEntry ddp() {
-  return {.name = "ddp", .summary = "replicate the model, sum gradients", .make = &train::make<Ddp>};
+  return {.name = "ddp", .summary = "replicate the model, average gradients", .make = &train::make<Ddp>};
 }
 
 }  // namespace saturn::techniques

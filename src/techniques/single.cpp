@@ -42,7 +42,7 @@ class Single final : public train::Technique {
 }  // namespace
 
 train::TechniqueEntry single() {
-  return {.name = "single", .summary = "the whole model on one rank", .make = &train::make<Single>};
+  return {.name = "single", .summary = "one process holds the whole model", .make = &train::make<Single>};
 }
 
 }  // namespace saturn::techniques

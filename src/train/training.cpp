@@ -55,8 +55,7 @@ c10::Device take_device(const worker::Assign& assign) {
   // The launcher shows this rank its own GPU alone.
   c10::cuda::set_device(0);
   if (assign.memory_limit_bytes > 0) {
-    std::size_t free = 0, total = 0;
-    C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+    const std::size_t total = c10::cuda::CUDACachingAllocator::get()->getMemoryInfo(0).second;
     c10::cuda::CUDACachingAllocator::setMemoryFraction(
         std::min(1.0, static_cast<double>(assign.memory_limit_bytes) / static_cast<double>(total)), 0);
   }

@@ -1,0 +1,46 @@
+// The training library can make what the controller offers, and nothing that it does not.
+
+#include "saturn/batch/technique_spec.h"
+
+#include <doctest/doctest.h>
+
+#include "saturn/batch/model_spec.h"
+#include "saturn/train/model.h"
+#include "saturn/train/technique.h"
+
+namespace saturn::train {
+
+TEST_SUITE("train") {
+  TEST_CASE("train/registry: techniques are those of the batch module in the same order") {
+    REQUIRE(technique_entries().size() == batch::technique_specs().size());
+    for (std::size_t i = 0; i < technique_entries().size(); ++i) {
+      CHECK(std::string(technique_entries()[i].name) == batch::technique_specs()[i].name);
+      CHECK(std::string(technique_entries()[i].summary) == batch::technique_specs()[i].summary);
+    }
+  }
+
+  TEST_CASE("train/registry: every preset has a model whose parameters are as many as its spec counts") {
+    const auto presets = batch::presets();
+    REQUIRE(presets.ok());
+    REQUIRE(!presets->empty());
+    for (const batch::ModelSpec& preset : *presets) {
+      CAPTURE(preset.name);
+      const batch::ModelSpec spec = batch::with_vocabulary(preset, 256);
+      const auto model = make_model(spec, {.vocabulary = 256, .sequence_length = 64});
+      REQUIRE(model.ok());
+      std::int64_t count = 0;
+      for (const ParameterPtr& parameter : (*model)->parameters()) count += parameter->num_elements();
+      CHECK(count == spec.num_parameters);
+    }
+  }
+
+  TEST_CASE("train/registry: a family that nobody wrote is refused by name") {
+    batch::ModelSpec spec;
+    spec.family = "gpt3";
+    const auto model = make_model(spec, {});
+    REQUIRE(!model.ok());
+    CHECK(model.faults()[0].what.find("\"gpt3\"") != std::string::npos);
+  }
+}
+
+}  // namespace saturn::train
