@@ -368,8 +368,9 @@ void Measurement::handle(Running& running, const worker::WorkerEvent& event) {
     running.host_memory_died |= ended->out_of_host_memory;
     if (running.death.empty() && !ended->asked && (ended->exit_code != 0 || ended->signal != 0))
       running.death = "rank " + std::to_string(event.rank) + " ended with " + ended->reason;
-    // The others wait for a peer that is gone.
-    if (running.num_living > 0 && !running.finished && !running.stopped) {
+    // The others wait for a peer that is gone; one that is done has only been quicker than they.
+    const bool lost = ended->exit_code != 0 || ended->signal != 0;
+    if (lost && running.num_living > 0 && !running.finished && !running.stopped) {
       running.stopped = true;
       launcher_.stop(running.attempt, kStopGraceS);
     }
