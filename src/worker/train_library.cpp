@@ -47,8 +47,9 @@ Result<TrainLibrary> open_train_library() {
   for (const std::string& path : paths) {
     if (::access(path.c_str(), F_OK) != 0) continue;
     // Everything is resolved now, so that a missing symbol is told here and not in the middle of a job;
-    // nothing of LibTorch becomes visible to the executable.
-    void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    // nothing of LibTorch becomes visible to the executable. And nothing of the executable's takes the place of
+    // LibTorch's own: the planner's solver brings a reference BLAS, whose sgemm_ is ten times as slow.
+    void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
     if (handle == nullptr) {
       const char* why = ::dlerror();
       return Diagnostic{
