@@ -187,6 +187,13 @@ std::vector<TomlValue> listed_values(const TomlValue& value, const HyperParamete
                "remove the key from the table");
     return {};
   }
+  if (value.elements.size() > kMostJobs) {
+    faults.add(value.place,
+               whose + key.name() + " lists " + std::to_string(value.elements.size()) + " values",
+               "at most " + std::to_string(kMostJobs) + ", the jobs of one batch",
+               "list fewer values, or draw some of them with [job.random]");
+    return {};
+  }
   bool good = true;
   for (const TomlValue& element : value.elements)
     good &= check_shape(key.key->shape, element, whose, key.name(), faults);

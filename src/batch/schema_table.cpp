@@ -15,6 +15,8 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kLargestExact = 9007199254740992.0;  // 2^53: integers written as 1e9
 
+constexpr std::size_t kMostElements = 4096;  // of one list
+
 using Type = Shape::Type;
 
 bool is_list(Type type) {
@@ -253,6 +255,11 @@ bool check_shape(const Shape& shape, const TomlValue& value, const std::string& 
     return false;
   }
   const int count = static_cast<int>(value.elements.size());
+  if (value.elements.size() > kMostElements) {
+    faults.add(value.place, whose + name + " has " + std::to_string(count) + " values",
+               "at most " + std::to_string(kMostElements) + " of them", example_of(shape, name));
+    return false;
+  }
   if (count == 0 || (shape.num_elements >= 0 && count != shape.num_elements)) {
     faults.add(value.place, whose + name + " has " + std::to_string(count) + " values", described(shape),
                count == 0 && shape.num_elements < 0 ? "remove " + name + " for the default"
@@ -282,7 +289,7 @@ void read_keys(const TableSchema& schema, const TomlValue& table, const ReadInto
     }
     if (into.positions != nullptr) {
       (*into.positions)[into.prefix + key->name] = faults.at(member.value.place);
-      for (std::size_t i = 0; i < member.value.elements.size(); ++i) {
+      for (std::size_t i = 0; i < std::min(member.value.elements.size(), kMostElements); ++i) {
         (*into.positions)[into.prefix + key->name + "[" + std::to_string(i) + "]"] =
             faults.at(member.value.elements[i].place);
       }

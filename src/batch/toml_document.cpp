@@ -80,31 +80,45 @@ class DepthCheck {
   int dots_ = 0;
 };
 
-// Byte offsets of line starts, to find the spelling of a value from the line and column that toml++ gives.
+// Finds the spelling of a value from the line and column that toml++ gives. Columns count code points, so
+// every 64th of a line is remembered: a lookup is short however long the line.
 class Lines {
  public:
   explicit Lines(std::string_view text) : text_(text) {
-    starts_.push_back(0);
+    first_mark_.push_back(0);
+    std::size_t column = 0;
     for (std::size_t i = 0; i < text.size(); ++i) {
-      if (text[i] == '\n') starts_.push_back(i + 1);
+      if (continues(i)) continue;
+      if (column++ % kStride == 0) marks_.push_back(i);
+      if (text[i] != '\n') continue;
+      first_mark_.push_back(marks_.size());
+      column = 0;
     }
+    marks_.push_back(text.size());
   }
 
   std::string spelling_at(Place place) const {
-    if (place.line < 1 || place.line > static_cast<int>(starts_.size())) return "";
-    std::size_t at = starts_[static_cast<std::size_t>(place.line) - 1];
-    // Columns count code points.
-    for (int column = 1; column < place.column && at < text_.size(); ++column) {
+    if (place.line < 1 || place.line > static_cast<int>(first_mark_.size()) || place.column < 1) return "";
+    const auto column = static_cast<std::size_t>(place.column) - 1;
+    const std::size_t mark = first_mark_[static_cast<std::size_t>(place.line) - 1] + column / kStride;
+    if (mark >= marks_.size()) return "";
+    std::size_t at = marks_[mark];
+    for (std::size_t skip = column % kStride; skip > 0 && at < text_.size(); --skip) {
       ++at;
-      while (at < text_.size() && (static_cast<unsigned char>(text_[at]) & 0xc0) == 0x80) ++at;
+      while (at < text_.size() && continues(at)) ++at;
     }
     const std::size_t end = text_.find_first_of(",]}# \t\r\n", at);
     return std::string(text_.substr(at, end == std::string_view::npos ? end : end - at));
   }
 
  private:
+  static constexpr std::size_t kStride = 64;
+
+  bool continues(std::size_t byte) const { return (static_cast<unsigned char>(text_[byte]) & 0xc0) == 0x80; }
+
   std::string_view text_;
-  std::vector<std::size_t> starts_;
+  std::vector<std::size_t> marks_;       // offsets of code points 0, 64, 128, ... of each line
+  std::vector<std::size_t> first_mark_;  // of each line
 };
 
 Place place_of(const toml::source_region& source) {

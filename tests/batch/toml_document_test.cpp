@@ -95,6 +95,15 @@ TEST_SUITE("batch") {
                    many + "'''\n# " + many + "\n") == "");
   }
 
+  TEST_CASE("batch/toml: half a million values on one line keep their spelling in linear time") {
+    const auto root = parse_toml("a = [\"é\", " + repeated("1e-3, ", 500000) + "2e-3]\n", "t.toml");
+    REQUIRE(root.ok());
+    const TomlValue& list = root->find("a")->value;
+    REQUIRE(list.elements.size() == 500002);
+    CHECK(list.elements[250000].spelled == "1e-3");
+    CHECK(list.elements.back().spelled == "2e-3");
+  }
+
   TEST_CASE("batch/toml: a file beyond the limit is not parsed") {
     CHECK(fault_of(std::string((std::size_t{4} << 20) + 1, ' ')).find("too large") != std::string::npos);
   }
