@@ -183,7 +183,10 @@ RunView RunModel::view(const journal::RunState& state, double time_s) const {
     run.num_failed += record.state == JobState::failed || record.state == JobState::cancelled ? 1 : 0;
     run.jobs.push_back(std::move(job));
   }
-  if (end_s_ > 0) run.eta_s = std::max(run.eta_s.value_or(0.0), end_s_ - time_s);
+  const bool waiting = std::any_of(run.jobs.begin(), run.jobs.end(), [](const JobView& job) {
+    return job.state == JobState::pending || job.state == JobState::starting;
+  });
+  if (end_s_ > 0 && (waiting || !run.eta_s)) run.eta_s = std::max(run.eta_s.value_or(0.0), end_s_ - time_s);
   if (state.all_final()) run.eta_s.reset();
   run.share = device_s > 0 ? device_s_done / device_s
               : run.jobs.empty()

@@ -135,6 +135,12 @@ TEST_CASE("view/run_view: times left come from the steps and from the plan") {
   CHECK(run.jobs[3].devices == "0-1");
   CHECK(run.eta_s == doctest::Approx(71.4 - 31.0));
   CHECK_FALSE(run.jobs[0].eta_s.has_value());
+
+  journal::RunState last = state;  // with nothing waiting only the steps count
+  last.jobs[3].state = JobState::cancelled;
+  CHECK(model.view(last, 31.0).eta_s == doctest::Approx(30.0));
+  for (journal::JobRecord& job : last.jobs) job.state = JobState::done;
+  CHECK_FALSE(model.view(last, 31.0).eta_s.has_value());
 }
 
 TEST_CASE("view/run_view: a new attempt forgets the speed of the one before") {
