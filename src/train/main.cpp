@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
 
 #include "saturn/base/json.h"
 #include "saturn/base/log.h"
 #include "saturn/base/version.h"
+#include "saturn/train/evaluate.h"
 #include "saturn/train/rank.h"
 #include "saturn/worker/rank_channel.h"
 
@@ -45,7 +47,7 @@ int serve(int control_fd) {
 }  // namespace
 }  // namespace saturn::train
 
-/// The only way in: speaks to the controller over `control_fd` until its work is done. Does not return: the
+/// Speaks to the controller over `control_fd` until its work is done. Does not return: the
 /// library's threads are not worth the time, and after a failure not safe, to take down one by one.
 extern "C" __attribute__((visibility("default"))) int saturn_train_main(int control_fd) {
   const int code = saturn::train::serve(control_fd);
@@ -63,4 +65,13 @@ extern "C" __attribute__((visibility("default"))) const char* saturn_train_about
   static const std::string about =
       saturn::to_line({{"saturn", saturn::version()}, {"libtorch", TORCH_VERSION}, {"cuda", kCuda}});
   return about.c_str();
+}
+
+/// `saturn eval`: JSON in, JSON out (see worker/evaluate.h), the reply to be freed with `free`.
+extern "C" __attribute__((visibility("default"))) int saturn_eval_main(const char* request, char** reply) {
+  auto asked = saturn::worker::evaluate_request_from_json(request);
+  const saturn::Result<saturn::worker::Evaluation> result =
+      asked.ok() ? saturn::train::evaluate(*asked) : std::move(asked).faults();
+  *reply = ::strdup(saturn::worker::reply_text(result).c_str());
+  return result.ok() ? 0 : 2;
 }

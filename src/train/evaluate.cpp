@@ -1,0 +1,228 @@
+// The loss of a stored model over a file of tokens.
+//
+// Shapes: S sequences, T tokens of a sequence, V vocabulary.
+
+#include "saturn/train/evaluate.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <span>
+
+#include "failure.h"
+#include "saturn/base/files.h"
+#include "saturn/batch/model_spec.h"
+#include "saturn/formats/safetensors.h"
+#include "saturn/formats/token_shard.h"
+#include "saturn/train/model.h"
+
+namespace saturn::train {
+namespace {
+
+constexpr std::int64_t kTokensAtOnce = 8192;
+constexpr std::int64_t kMostSequencesOfLogits = 8;
+constexpr std::int64_t kBytes = 256;
+
+/// A file of tokens, read from anywhere in it.
+struct Tokens {
+  std::string path;
+  std::int64_t count = 0;
+  std::function<Result<void>(std::int64_t first, std::span<std::int64_t> into)> read;
+};
+
+Result<Tokens> open_shard(const std::string& path) {
+  SATURN_TRY(formats::TokenShard opened, formats::TokenShard::open(path));
+  const auto shard = std::make_shared<const formats::TokenShard>(std::move(opened));
+  return Tokens{path, shard->size(),
+                [shard](std::int64_t first, std::span<std::int64_t> into) -> Result<void> {
+                  shard->copy(first, into);
+                  return {};
+                }};
+}
+
+Result<Tokens> open_text(const std::string& path) {
+  const auto fd = std::make_shared<FileDescriptor>(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (!fd->valid() || ::fstat(fd->get(), &status) != 0) return system_fault(path, "read", errno);
+  if (!S_ISREG(status.st_mode)) {
+    return Diagnostic{.where = path, .what = "this is not a regular file", .expected = "a text file"};
+  }
+  const auto read = [fd, path](std::int64_t first, std::span<std::int64_t> into) -> Result<void> {
+    std::vector<unsigned char> bytes(into.size());
+    std::size_t done = 0;
+    while (done < bytes.size()) {
+      const ssize_t n = ::pread(fd->get(), bytes.data() + done, bytes.size() - done,
+                                static_cast<off_t>(first) + static_cast<off_t>(done));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return system_fault(path, "read", errno);
+      if (n == 0) {
+        return Diagnostic{.where = path,
+                          .what = "the file became shorter while it was read",
+                          .expected = "a file that stays as it is"};
+      }
+      done += static_cast<std::size_t>(n);
+    }
+    std::ranges::copy(bytes, into.begin());
+    return {};
+  };
+  return Tokens{path, status.st_size, read};
+}
+
+Result<void> check_bytes_fit(const batch::ModelSpec& spec) {
+  if (spec.vocabulary < kBytes) {
+    return Diagnostic{
+        .where = spec.directory,
+        .what = "text is read as bytes, and this model knows " + std::to_string(spec.vocabulary) + " tokens",
+        .expected = "a model with at least 256 tokens"};
+  }
+  for (const char* file : {"tokenizer.json", "vocab.json", "tokenizer.model"}) {
+    if (std::filesystem::exists(join_path(spec.directory, file))) {
+      return Diagnostic{.where = join_path(spec.directory, file),
+                        .what = "this model has a tokenizer, and text would be read as bytes",
+                        .expected = "tokens of that tokenizer",
+                        .fix = "tokenize the text to a token shard, then pass it by --tokens"};
+    }
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Model>> open_model(const batch::ModelSpec& spec) {
+  SATURN_TRY(std::unique_ptr<Model> model, make_model(spec, {}));
+  SATURN_TRY(const std::unique_ptr<WeightSource> weights, open_weights(*model, spec.directory));
+  for (const ParameterPtr& parameter : model->parameters()) {
+    parameter->value = at::empty(parameter->shape, at::kFloat);
+    SATURN_TRY_VOID(weights->read(*parameter, 0, parameter->value.view({-1})));
+  }
+  return model;
+}
+
+/// `count` sequences of `length` tokens from `first` on.
+Result<at::Tensor> read_sequences(const Tokens& tokens, std::int64_t first, std::int64_t count,
+                                  std::int64_t length, std::int64_t vocabulary) {
+  at::Tensor sequences = at::empty({count, length}, at::kLong);
+  const std::span<std::int64_t> into(sequences.mutable_data_ptr<std::int64_t>(),
+                                     static_cast<std::size_t>(count * length));
+  SATURN_TRY_VOID(tokens.read(first, into));
+  for (std::size_t i = 0; i < into.size(); ++i) {
+    if (into[i] < vocabulary) continue;
+    return Diagnostic{.where = tokens.path,
+                      .what = "token " + std::to_string(first + static_cast<std::int64_t>(i)) + " is " +
+                              std::to_string(into[i]),
+                      .expected = "tokens below the model's vocabulary of " + std::to_string(vocabulary)};
+  }
+  return sequences;
+}
+
+struct Sum {
+  double loss = 0.0;
+  std::int64_t count = 0;
+};
+
+/// Adds the losses of sequences of `length` tokens. The token after each is its last target; where `ends`
+/// there is none, and the last token is only a target.
+Result<void> add_losses(Model& model, const Tokens& tokens, std::int64_t first, std::int64_t count,
+                        std::int64_t length, bool ends, std::int64_t vocabulary, Sum& sum) {
+  const StepContext context{.training = false};
+  const std::int64_t num_targets = ends ? length - 1 : length;
+  if (num_targets == 0) return {};
+  SATURN_TRY(const at::Tensor inputs, read_sequences(tokens, first, count, length, vocabulary));
+  at::Tensor targets;
+  if (ends) {
+    targets = inputs.narrow(1, 1, num_targets).contiguous();
+  } else {
+    SATURN_TRY(targets, read_sequences(tokens, first + 1, count, length, vocabulary));
+  }
+  sum.loss += loss(model, inputs.narrow(1, 0, num_targets).contiguous(), targets, context).item<double>();
+  sum.count += count * num_targets;
+  return {};
+}
+
+Result<Sum> total_loss(Model& model, const Tokens& tokens, std::int64_t length, std::int64_t vocabulary) {
+  Sum sum;
+  const std::int64_t whole = (tokens.count - 1) / length;  // sequences that have a token after them
+  const std::int64_t at_once = std::max<std::int64_t>(1, kTokensAtOnce / length);
+  for (std::int64_t i = 0; i < whole; i += at_once) {
+    const std::int64_t count = std::min(at_once, whole - i);
+    SATURN_TRY_VOID(add_losses(model, tokens, i * length, count, length, /*ends=*/false, vocabulary, sum));
+  }
+  const std::int64_t rest = tokens.count - whole * length;
+  SATURN_TRY_VOID(add_losses(model, tokens, whole * length, 1, rest, /*ends=*/true, vocabulary, sum));
+  return sum;
+}
+
+Result<void> write_logits(Model& model, const Tokens& tokens, std::int64_t length, std::int64_t vocabulary,
+                          const std::string& path) {
+  const std::int64_t count = std::min(kMostSequencesOfLogits, tokens.count / length);
+  SATURN_TRY(const at::Tensor inputs, read_sequences(tokens, 0, count, length, vocabulary));
+  const at::Tensor logits_STV = outputs(model, inputs, StepContext{.training = false}).contiguous();
+  const std::string_view bytes(static_cast<const char*>(logits_STV.const_data_ptr()), logits_STV.nbytes());
+  return formats::write_safetensors(
+      path,
+      {{.name = "logits", .dtype = formats::Dtype::f32, .shape = logits_STV.sizes().vec(), .bytes = {}}},
+      [&](std::size_t) { return bytes; });
+}
+
+Result<worker::Evaluation> evaluate_whole(const worker::EvaluateRequest& request) {
+  const at::NoGradGuard no_grad;
+  if (!std::filesystem::is_directory(request.model_directory)) {
+    return Diagnostic{.where = request.model_directory,
+                      .what = "this is not a directory",
+                      .expected = "a model directory with config.json and safetensors weights"};
+  }
+  // Absolute, so that no preset's name is taken for it.
+  const std::string directory =
+      std::filesystem::absolute(request.model_directory).lexically_normal().string();
+  SATURN_TRY(const batch::ModelSpec spec, batch::find_model(directory, ".", {}));
+  SATURN_TRY(const Tokens tokens,
+             request.tokens.empty() ? open_text(request.text) : open_shard(request.tokens));
+  if (request.tokens.empty()) SATURN_TRY_VOID(check_bytes_fit(spec));
+  if (tokens.count < 2) {
+    return Diagnostic{.where = tokens.path,
+                      .what = "there are " + std::to_string(tokens.count) + " tokens",
+                      .expected = "at least 2: one to read and one to predict"};
+  }
+  if (request.sequence_length > spec.longest_sequence) {
+    return Diagnostic{
+        .where = spec.directory,
+        .what = "sequences of " + std::to_string(request.sequence_length) + " tokens are too long",
+        .expected = "at most the model's " + std::to_string(spec.longest_sequence) + " positions",
+        .fix = "pass --sequence-length " + std::to_string(spec.longest_sequence)};
+  }
+  const std::int64_t asked = request.sequence_length != 0 ? request.sequence_length : spec.longest_sequence;
+  const std::int64_t length = std::min(asked, tokens.count);
+  SATURN_TRY(const std::unique_ptr<Model> model, open_model(spec));
+  SATURN_TRY(const Sum sum, total_loss(*model, tokens, length, spec.vocabulary));
+  if (!request.logits.empty()) {
+    SATURN_TRY_VOID(write_logits(*model, tokens, length, spec.vocabulary, request.logits));
+  }
+  const double mean = sum.loss / static_cast<double>(sum.count);
+  if (!std::isfinite(mean)) {
+    return Diagnostic{.where = spec.directory,
+                      .what = "the loss of this model is not a number",
+                      .expected = "weights that are finite"};
+  }
+  return worker::Evaluation{
+      .loss = mean, .perplexity = std::exp(mean), .count = sum.count, .sequence_length = length};
+}
+
+}  // namespace
+
+Result<worker::Evaluation> evaluate(const worker::EvaluateRequest& request) {
+  try {
+    return evaluate_whole(request);
+  } catch (const std::exception&) {
+    return Diagnostic{.kind = Kind::machine,
+                      .what = classify(std::current_exception()).message,
+                      .expected = "a machine that can run this model"};
+  }
+}
+
+}  // namespace saturn::train

@@ -1,0 +1,121 @@
+// Trains a stored model on given batches through the product's own parts, for the scripts beside it to
+// compare with other implementations.
+//
+//   driver MODEL_DIR BATCHES OUT SAVE_DIR LEARNING_RATE WEIGHT_DECAY CLIP_NORM MICRO_BATCHES
+//
+// BATCHES: safetensors with `batches` [S, B, T + 1] in I64. OUT receives `losses` [S], `norms` [S] and the
+// gradients of the first step as `gradient.NAME`; SAVE_DIR the model after the last step.
+
+#include <ATen/ATen.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "saturn/batch/batch.h"
+#include "saturn/data/micro_batch.h"
+#include "saturn/formats/safetensors.h"
+#include "saturn/train/replica.h"
+
+namespace saturn {
+namespace {
+
+/// The value, or the end of this process with the faults on stderr.
+template <class T>
+T must(Result<T> result) {
+  if (!result.ok()) {
+    std::fputs(to_text(result.faults()).c_str(), stderr);
+    std::exit(2);
+  }
+  return *std::move(result);
+}
+
+void must(const Result<void>& result) {
+  if (result.ok()) return;
+  std::fputs(to_text(result.faults()).c_str(), stderr);
+  std::exit(2);
+}
+
+at::Tensor read_batches(const std::string& path) {
+  const formats::Safetensors file = must(formats::Safetensors::open(path));
+  const formats::StoredTensor* stored = file.find("batches");
+  SATURN_CHECK(stored != nullptr && stored->dtype == formats::Dtype::i64,
+               "the script wrote `batches` in I64");
+  at::Tensor batches = at::empty(stored->shape, at::kLong);
+  std::memcpy(batches.mutable_data_ptr<std::int64_t>(), stored->bytes.data(), stored->bytes.size());
+  return batches;
+}
+
+/// The rows of one global batch as `parts` micro-batches.
+std::vector<data::MicroBatch> micro_batches_of(const at::Tensor& batch, std::int64_t parts) {
+  std::vector<data::MicroBatch> all;
+  const std::int64_t length = batch.size(1) - 1;
+  for (const data::RowRange& rows : data::split_rows({.first = 0, .count = batch.size(0)}, parts)) {
+    const at::Tensor part = batch.narrow(0, rows.first, rows.count);
+    all.push_back({rows, part.narrow(1, 0, length).contiguous(), part.narrow(1, 1, length).contiguous()});
+  }
+  return all;
+}
+
+void write_tensors(const std::string& path, const train::NamedTensors& tensors) {
+  std::vector<formats::StoredTensor> described;
+  for (const auto& [name, tensor] : tensors) {
+    described.push_back(
+        {.name = name, .dtype = formats::Dtype::f32, .shape = tensor.sizes().vec(), .bytes = {}});
+  }
+  must(formats::write_safetensors(path, described, [&](std::size_t index) {
+    const at::Tensor& tensor = tensors[index].second;
+    return std::string_view(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
+  }));
+}
+
+int run(char** arguments) {
+  batch::Job job{.name = "parity", .model = must(batch::find_model(arguments[1], ".", {}))};
+  job.optimizer.lr = std::atof(arguments[5]);
+  job.optimizer.weight_decay = std::atof(arguments[6]);
+  job.optimizer.clip_norm = std::atof(arguments[7]);
+  job.micro_batches = std::atoi(arguments[8]);
+
+  const std::unique_ptr<train::Model> model = must(train::make_model(job.model, {}));
+  const std::unique_ptr<train::WeightSource> weights = must(train::open_weights(*model, job.model.directory));
+  train::Replica replica(*model, job, c10::kCPU);
+  must(replica.place(*weights));
+
+  const at::Tensor batches = read_batches(arguments[2]);
+  const std::int64_t num_targets = batches.size(1) * (batches.size(2) - 1);
+  train::NamedTensors out;
+  at::Tensor losses = at::empty({batches.size(0)}, at::kFloat);
+  at::Tensor norms = at::empty({batches.size(0)}, at::kFloat);
+  for (std::int64_t step = 0; step < batches.size(0); ++step) {
+    replica.begin_step();
+    double loss_sum = 0.0;
+    for (const train::MicroBatch& part : micro_batches_of(batches[step], job.micro_batches)) {
+      loss_sum += replica.accumulate(part, step, num_targets).item<double>();
+    }
+    if (step == 0) {
+      const std::vector<train::ParameterPtr> parameters = model->parameters();
+      for (std::size_t i = 0; i < parameters.size(); ++i) {
+        out.emplace_back("gradient." + parameters[i]->name, replica.leaves()[i].grad().clone().contiguous());
+      }
+    }
+    const train::StepStats stats = replica.update(step, job.optimizer.lr, loss_sum);
+    losses[step] = loss_sum / static_cast<double>(num_targets);
+    norms[step] = stats.gradient_norm;
+  }
+  out.emplace_back("losses", losses);
+  out.emplace_back("norms", norms);
+  write_tensors(arguments[3], out);
+  must(train::write_weights(*model, replica.weights(), arguments[4]));
+  return 0;
+}
+
+}  // namespace
+}  // namespace saturn
+
+int main(int count, char** arguments) {
+  if (count != 9) {
+    std::fputs("usage: see the head of tests/parity/driver.cpp\n", stderr);
+    return 2;
+  }
+  return saturn::run(arguments);
+}
