@@ -3,9 +3,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
@@ -13,6 +10,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "saturn/train/ops.h"
+#include "train/ops/attention_kernel.h"
 
 namespace saturn::train::ops {
 namespace {
@@ -33,37 +31,24 @@ at::Tensor side_by_side(const at::Tensor& of_heads) {
   return of_heads.transpose(1, 2).reshape({of_heads.size(0), of_heads.size(2), -1});
 }
 
-class FlashOnCpu : public torch::autograd::Function<FlashOnCpu> {
+class AttentionOnCpu : public torch::autograd::Function<AttentionOnCpu> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& qkv,
                             std::int64_t num_heads, double scale) {
-    const Heads heads = heads_of(qkv, num_heads);
-    const auto [out, log_sums] = at::_scaled_dot_product_flash_attention_for_cpu(
-        heads.queries, heads.keys, heads.values, /*dropout_p=*/0.0, /*is_causal=*/true, /*attn_mask=*/{},
-        scale);
+    const auto [out, log_sums] = attention_forward(qkv, num_heads, scale);
     context->save_for_backward({qkv, out, log_sums});
     context->saved_data["num_heads"] = num_heads;
     context->saved_data["scale"] = scale;
-    return side_by_side(out);
+    return out;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const torch::autograd::variable_list saved = context->get_saved_variables();
-    const std::int64_t num_heads = context->saved_data["num_heads"].toInt();
-    const Heads heads = heads_of(saved[0], num_heads);
-    const at::Tensor gradient =
-        gradients[0].view({saved[0].size(0), saved[0].size(1), num_heads, -1}).transpose(1, 2);
-    const auto [queries, keys, values] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-        gradient, heads.queries, heads.keys, heads.values, saved[1], saved[2], /*dropout_p=*/0.0,
-        /*is_causal=*/true,
-        /*attn_mask=*/{}, context->saved_data["scale"].toDouble());
-    at::Tensor whole = at::empty_like(saved[0]);
-    Heads into = heads_of(whole, num_heads);
-    into.queries.copy_(queries);
-    into.keys.copy_(keys);
-    into.values.copy_(values);
-    return {whole, at::Tensor(), at::Tensor()};
+    return {
+        attention_backward(gradients[0].contiguous(), saved[0], saved[1], saved[2],
+                           context->saved_data["num_heads"].toInt(), context->saved_data["scale"].toDouble()),
+        at::Tensor(), at::Tensor()};
   }
 };
 
@@ -82,7 +67,9 @@ at::Tensor with_dropout(const at::Tensor& qkv, std::int64_t num_heads, double sc
 at::Tensor causal_attention(const at::Tensor& qkv, std::int64_t num_heads, double scale,
                             const DropoutSite& site) {
   if (site.probability > 0.0) return with_dropout(qkv, num_heads, scale, site);
-  if (qkv.is_cpu()) return FlashOnCpu::apply(qkv, num_heads, scale);
+  if (qkv.is_cpu() && qkv.scalar_type() == at::kFloat) {
+    return AttentionOnCpu::apply(qkv.contiguous(), num_heads, scale);
+  }
   const Heads heads = heads_of(qkv, num_heads);
   return side_by_side(at::scaled_dot_product_attention(heads.queries, heads.keys, heads.values,
                                                        /*attn_mask=*/{},

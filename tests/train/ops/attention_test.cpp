@@ -28,13 +28,24 @@ TEST_SUITE("ops") {
     struct Row {
       std::int64_t rows, tokens, heads, head_width;
     };
-    for (const Row& row : {Row{2, 16, 4, 16}, Row{1, 1, 1, 8}, Row{3, 37, 2, 5}, Row{1, 130, 2, 64}}) {
+    for (const Row& row :
+         {Row{2, 16, 4, 16}, Row{1, 1, 1, 8}, Row{3, 37, 2, 5}, Row{1, 130, 2, 64}, Row{1, 67, 1, 80}}) {
       CAPTURE(row.tokens);
       CAPTURE(row.head_width);
       const at::Tensor qkv = at::randn({row.rows, row.tokens, 3 * row.heads * row.head_width});
       check_against([&](const Inputs& in) { return ops::causal_attention(in[0], row.heads, 0.3, {}); },
                     [&](const Inputs& in) { return reference(in[0], row.heads, 0.3, {}); }, {qkv}, 5e-6);
     }
+  }
+
+  TEST_CASE("ops/causal_attention: works in bf16") {
+    at::manual_seed(3);
+    const at::Tensor qkv = at::randn({2, 16, 96});
+    const auto op = [](const Inputs& in) { return ops::causal_attention(in[0], 4, 0.3, {}); };
+    const testing::Outcome got = testing::outcome_of(op, {qkv.to(at::kBFloat16)});
+    const testing::Outcome want = testing::outcome_of(op, {qkv});
+    CHECK(testing::relative_difference(got.value, want.value) < 0.02);
+    CHECK(testing::relative_difference(got.gradients[0], want.gradients[0]) < 0.05);
   }
 
   TEST_CASE("ops/causal_attention: later tokens change nothing before them") {
