@@ -1,0 +1,102 @@
+"""The peers of tools/bench_train: GPT-2 as a plain PyTorch module, and as transformers has it.
+
+Run as a server: reads a number of steps a line from stdin, trains so many, prints the seconds they took.
+"""
+
+import json
+import sys
+import time
+
+import numpy
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Block(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.ln_1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.attention_out = nn.Linear(width, width)
+        self.ln_2 = nn.LayerNorm(width)
+        self.fc = nn.Linear(width, 4 * width)
+        self.mlp_out = nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        rows, tokens, width = x.shape
+        parts = self.qkv(self.ln_1(x)).split(width, dim=2)
+        q, k, v = (part.view(rows, tokens, self.heads, width // self.heads).transpose(1, 2) for part in parts)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.attention_out(mixed.transpose(1, 2).reshape(rows, tokens, width))
+        return x + self.mlp_out(functional.gelu(self.fc(self.ln_2(x)), approximate="tanh"))
+
+
+class Plain(nn.Module):
+    """What a person writes first: modules, SDPA, cross_entropy, tied head."""
+
+    def __init__(self, shape):
+        super().__init__()
+        width = shape["width"]
+        self.tokens = nn.Embedding(shape["vocabulary"], width)
+        self.positions = nn.Embedding(shape["sequence_length"], width)
+        self.blocks = nn.ModuleList(Block(width, shape["heads"]) for _ in range(shape["layers"]))
+        self.norm = nn.LayerNorm(width)
+        for parameter in self.parameters():
+            if parameter.dim() == 2:
+                nn.init.normal_(parameter, 0.0, 0.02)
+
+    def forward(self, inputs, targets):
+        x = self.tokens(inputs) + self.positions(torch.arange(inputs.shape[1]))
+        for block in self.blocks:
+            x = block(x)
+        logits = functional.linear(self.norm(x), self.tokens.weight)
+        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+class Transformers(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        import transformers
+
+        config = transformers.GPT2Config(
+            vocab_size=shape["vocabulary"], n_positions=shape["sequence_length"], n_embd=shape["width"],
+            n_layer=shape["layers"], n_head=shape["heads"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+            use_cache=False, bos_token_id=0, eos_token_id=0)
+        self.model = transformers.GPT2LMHeadModel(config).train()
+
+    def forward(self, inputs, targets):
+        return self.model(input_ids=inputs, labels=inputs).loss
+
+
+def main():
+    peer, shape = sys.argv[1], json.loads(sys.argv[2])
+    torch.set_num_threads(shape["threads"])
+    torch.manual_seed(0)
+    model = {"plain": Plain, "transformers": Transformers}[peer](shape)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
+    dtype = numpy.uint8 if shape["vocabulary"] == 256 else numpy.uint16
+    data = numpy.memmap(shape["data"], dtype=dtype, mode="r")
+    rows, tokens = shape["batch_size"], shape["sequence_length"]
+    print("ready", flush=True)
+    step = 0
+    for line in sys.stdin:
+        count = int(line)
+        begin = time.perf_counter()
+        for _ in range(count):
+            first = step * rows * tokens % (len(data) - rows * tokens - 1)
+            window = torch.from_numpy(data[first:first + rows * tokens + 1].astype(numpy.int64))
+            inputs, targets = window[:-1].view(rows, tokens), window[1:].view(rows, tokens)
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=shape["precision"] == "bf16"):
+                loss = model(inputs, targets)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            loss.item()
+            step += 1
+        print(time.perf_counter() - begin, flush=True)
+
+
+main()

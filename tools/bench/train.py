@@ -1,0 +1,246 @@
+"""Alternates blocks of training steps between saturn and its peers, and prints ratios of tokens per second.
+
+Every competitor is a live process. One works at a time: peers wait on a pipe, and the worker, which trains on by
+itself, is stopped by SIGSTOP between its blocks; the step a stop fell into is not counted. A ratio is formed within
+each round, so that what the machine does meanwhile meets both sides; the order changes from round to round. The
+interval is that of order statistics that holds the median with at least 95 % (of 7 pairs: smallest to largest).
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import platform
+import signal
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+SHAPES = {
+    # steps: of a block; must: least median over (plain, transformers); aim: over plain
+    "toy": dict(model="gpt2-toy", layers=2, width=64, heads=4, vocabulary=256, sequence_length=128, batch_size=8,
+                steps=40, aim=1.5),
+    "small": dict(model="gpt2-mini", layers=4, width=256, heads=8, vocabulary=50257, sequence_length=128,
+                  batch_size=8, steps=4, aim=1.2),
+    "gpt2": dict(model="gpt2", layers=12, width=768, heads=12, vocabulary=50257, sequence_length=256, batch_size=4,
+                 steps=2, aim=1.3),
+}
+MUST_OVER = {"plain": 1.0, "transformers": 1.1}
+PARITY_MEDIAN = 0.97  # parity: the interval reaches the ratio asked for and the median is at least this part of it
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="tools/bench_train", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--saturn", default="build/release/saturn", help="the executable")
+    parser.add_argument("--shapes", default="toy,small,gpt2", help="of toy, small and gpt2 [default: all]")
+    parser.add_argument("--threads", default="1,2", help="thread counts [default: 1,2]")
+    parser.add_argument("--pairs", type=int, default=7, help="rounds, at least 7 to judge [default: 7]")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--peers", default="plain,transformers", help="[default: plain,transformers]")
+    parser.add_argument("--json", help="also write the figures to this file")
+    return parser.parse_args()
+
+
+def write_data(shape, directory):
+    """Tokens that repeat a little, as text does; enough for every block."""
+    import numpy
+
+    tokens = max(1_000_000, 4 * shape["batch_size"] * shape["sequence_length"])
+    rank = numpy.random.default_rng(0).zipf(1.2, tokens) % shape["vocabulary"]
+    path = pathlib.Path(directory, "data.bin")
+    rank.astype(numpy.uint8 if shape["vocabulary"] == 256 else numpy.uint16).tofile(path)
+    return path
+
+
+class Peer:
+    def __init__(self, name, shape):
+        server = pathlib.Path(__file__).with_name("peers.py")
+        environment = dict(os.environ, OMP_NUM_THREADS=str(shape["threads"]))
+        self.process = subprocess.Popen([sys.executable, server, name, json.dumps(shape)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, env=environment)
+        if self.process.stdout.readline().strip() != "ready":
+            sys.exit(f"the peer {name} did not start")
+
+    def block(self, steps):
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline()) / steps
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class SaturnWorker:
+    """`saturn worker` with this script as its controller (include/saturn/worker/messages.h)."""
+
+    def __init__(self, executable, shape, directory):
+        ours, theirs = socket.socketpair()
+        self.socket = ours
+        self.process = subprocess.Popen([executable, "worker", "--fd", str(theirs.fileno())],
+                                        pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)
+        theirs.close()
+        self.send(self.assignment(executable, shape, directory))
+        self.steps_seen = 0
+
+    @staticmethod
+    def assignment(executable, shape, directory):
+        batch = pathlib.Path(directory, "bench.toml")
+        kind = 'kind = "text"' if shape["vocabulary"] == 256 else 'kind = "tokens"'
+        batch.write_text(f"""
+[batch]
+name = "bench"
+[data.bench]
+{kind}
+path = "{shape['data']}"
+sequence_length = {shape['sequence_length']}
+[[job]]
+name = "bench"
+model = "{shape['model']}"
+data = "bench"
+steps = 1000000
+batch_size = {shape['batch_size']}
+precision = "{shape['precision']}"
+[job.optimizer]
+lr = 1e-4
+weight_decay = 0.01
+clip_norm = 1.0
+""")
+        told = subprocess.run([executable, "validate", batch, "--json"], capture_output=True, text=True)
+        if told.returncode != 0:
+            sys.exit(told.stderr)
+        document = json.loads(told.stdout)
+        job, data = document["jobs"][0], document["data"][0]
+        for key in ("steps", "job_class", "at"):
+            job.pop(key, None)
+        job["model"].pop("num_parameters", None)
+        for key in ("num_training_samples", "num_validation_samples"):
+            data.pop(key, None)
+        device = dict(index=0, kind="cpu", device_class="cpu", memory_bytes=0, cores=[], threads=shape["threads"])
+        return dict(
+            type="assign", job=job, data=data, rank=0, num_ranks=1, node="local", devices=[device], cores=[],
+            configuration=dict(technique="single", num_devices=1, num_ranks=1, device_class="cpu", knobs={}),
+            threads=shape["threads"], memory_limit_bytes=0, mode="train", job_directory=str(directory),
+            rendezvous=dict(host="127.0.0.1", port=0, listen_fd=-1, key="", timeout_s=60),
+            log_path=str(pathlib.Path(directory, "log.txt")), resume_from="", from_step=0, to_step=1000000,
+            warmup_steps=0, trial_steps=0, checkpoint_every=0, keep_checkpoints=1, log_every=1, seed=0)
+
+    def send(self, message):
+        text = json.dumps(message).encode()
+        self.socket.sendall(struct.pack("<I", len(text)) + text)
+
+    def receive(self):
+        def exactly(count):
+            got = b""
+            while len(got) < count:
+                piece = self.socket.recv(count - len(got))
+                if not piece:
+                    sys.exit("saturn worker ended: " + self.process.stderr.read().decode())
+                got += piece
+            return got
+
+        message = json.loads(exactly(struct.unpack("<I", exactly(4))[0]))
+        if message["type"] == "error":
+            sys.exit(f"saturn worker: {message}")
+        return message
+
+    def wait_for_step(self):
+        while self.receive()["type"] != "step":
+            pass
+        return time.perf_counter()
+
+    def block(self, steps):
+        os.kill(self.process.pid, signal.SIGCONT)
+        begin = self.wait_for_step()  # the step that the stop fell into ends here
+        for _ in range(steps):
+            end = self.wait_for_step()
+        os.kill(self.process.pid, signal.SIGSTOP)
+        self.drain()
+        return (end - begin) / steps
+
+    def drain(self):
+        """Takes what was sent between the last step and the stop."""
+        self.socket.settimeout(0.05)
+        try:
+            while True:
+                self.receive()
+        except TimeoutError:
+            pass
+        self.socket.settimeout(None)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def interval_of(values):
+    """Smallest order-statistic interval around the median with coverage of at least 95 %, else all values."""
+    ordered = sorted(values)
+    count = len(ordered)
+    best = (ordered[0], ordered[-1])
+    for k in range(1, count // 2 + 1):
+        outside = 2 * sum(math.comb(count, i) for i in range(k)) / 2**count
+        if 1 - outside >= 0.95:
+            best = (ordered[k - 1], ordered[count - k])
+    return best
+
+
+def measure(name, threads, options, directory):
+    shape = dict(SHAPES[name], threads=threads, precision=options.precision)
+    shape["data"] = str(write_data(shape, directory))
+    peers = options.peers.split(",")
+    competitors = {"saturn": SaturnWorker(options.saturn, shape, directory)}
+    competitors["saturn"].block(1)  # starts, then stands still
+    competitors.update({peer: Peer(peer, shape) for peer in peers})
+    seconds = {competitor: [] for competitor in competitors}
+    for competitor in competitors.values():
+        competitor.block(max(2, shape["steps"] // 2))  # warm
+    order = list(competitors)
+    for pair in range(options.pairs):
+        for competitor in order if pair % 2 == 0 else reversed(order):
+            seconds[competitor].append(competitors[competitor].block(shape["steps"]))
+    for competitor in competitors.values():
+        competitor.end()
+    tokens = shape["batch_size"] * shape["sequence_length"]
+    result = dict(shape=name, threads=threads, precision=options.precision, pairs=options.pairs,
+                  tokens_per_s={c: tokens / statistics.median(s) for c, s in seconds.items()}, ratios={})
+    for peer in peers:
+        ratios = [peer_s / ours_s for peer_s, ours_s in zip(seconds[peer], seconds["saturn"])]
+        low, high = interval_of(ratios)
+        median = statistics.median(ratios)
+        must = MUST_OVER[peer]
+        result["ratios"][peer] = dict(median=median, low=low, high=high, must=must,
+                                      reached=high >= must and median >= PARITY_MEDIAN * must,
+                                      aim=shape["aim"] if peer == "plain" else None)
+    return result
+
+
+def main():
+    options = parse_arguments()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+          f"{options.pairs} pairs, {options.precision}")
+    print(f"{'shape':<7}{'threads':>8}{'saturn tok/s':>14}  {'against':<13}{'tok/s':>9}{'ratio':>7}  interval"
+          f"{'':<7}{'must':>5}{'aim':>5}")
+    results = []
+    for name in options.shapes.split(","):
+        for threads in map(int, options.threads.split(",")):
+            with tempfile.TemporaryDirectory(prefix="saturn-bench-") as directory:
+                result = measure(name, threads, options, directory)
+            results.append(result)
+            for peer, ratio in result["ratios"].items():
+                print(f"{name:<7}{threads:>8}{result['tokens_per_s']['saturn']:>14.0f}  {peer:<13}"
+                      f"{result['tokens_per_s'][peer]:>9.0f}{ratio['median']:>7.2f}  "
+                      f"{ratio['low']:.2f} .. {ratio['high']:.2f}{'':<2}{ratio['must']:>5.1f}"
+                      f"{ratio['aim'] or '-':>5}{'' if ratio['reached'] else '  NOT REACHED'}", flush=True)
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(results, indent=2) + "\n")
+    return 0 if all(r["reached"] for result in results for r in result["ratios"].values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
