@@ -61,18 +61,32 @@ class Thinner {
 
 constexpr const char* kStyle = R"(
 :root { color-scheme: light dark; --fg: #1c2024; --bg: #fff; --soft: #d9dde1; --card: #f6f7f8; }
-@media (prefers-color-scheme: dark) { :root { --fg: #e4e7ea; --bg: #16191c; --soft: #3a4046; --card: #1f2327; } }
+@media (prefers-color-scheme: dark) {
+  :root { --fg: #e4e7ea; --bg: #16191c; --soft: #3a4046; --card: #1f2327; }
+}
 body { font: 14px/1.45 system-ui, sans-serif; color: var(--fg); background: var(--bg); max-width: 1080px;
        margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.5em; margin-bottom: 0.2em; } h2 { font-size: 1.1em; margin: 2em 0 0.5em; }
-.facts { display: flex; flex-wrap: wrap; gap: 0.6em; } .facts div { background: var(--card); padding: 0.5em 0.9em; border-radius: 6px; }
-.facts b { display: block; font-size: 1.25em; } table { border-collapse: collapse; width: 100%; }
-.wide { overflow-x: auto; } th, td { text-align: left; padding: 0.25em 0.7em 0.25em 0; border-bottom: 1px solid var(--soft); white-space: nowrap; }
-td.n, th.n { text-align: right; } tr.best td { font-weight: 600; } .swatch { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 2px; margin-right: 0.5em; }
-pre { background: var(--card); padding: 0.8em; border-radius: 6px; overflow-x: auto; } svg { display: block; width: 100%; height: auto; }
-svg text { fill: var(--fg); font-family: system-ui, sans-serif; } svg text.inside { fill: #fff; } .grid { stroke: var(--soft); }
-.level { stroke: var(--fg); stroke-dasharray: 4 4; opacity: 0.6; } .failed { stroke: #d22; stroke-width: 2; stroke-dasharray: 4 2; fill-opacity: 0.45; }
-.stopped { fill-opacity: 0.6; } footer { margin-top: 3em; opacity: 0.6; }
+h1 { font-size: 1.5em; margin-bottom: 0.2em; }
+h2 { font-size: 1.1em; margin: 2em 0 0.5em; }
+.facts { display: flex; flex-wrap: wrap; gap: 0.6em; }
+.facts div { background: var(--card); padding: 0.5em 0.9em; border-radius: 6px; }
+.facts b { display: block; font-size: 1.25em; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: 0.25em 0.7em 0.25em 0; border-bottom: 1px solid var(--soft);
+         white-space: nowrap; }
+td.n, th.n { text-align: right; }
+tr.best td { font-weight: 600; }
+.swatch { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 2px; margin-right: 0.5em; }
+pre { background: var(--card); padding: 0.8em; border-radius: 6px; overflow-x: auto; }
+body > svg { display: block; width: 100%; height: auto; }
+svg text { fill: var(--fg); font-family: system-ui, sans-serif; }
+svg text.inside { fill: #fff; }
+.grid { stroke: var(--soft); }
+.level { stroke: var(--fg); stroke-dasharray: 4 4; opacity: 0.6; }
+.failed { stroke: #d22; stroke-width: 2; stroke-dasharray: 4 2; fill-opacity: 0.45; }
+.stopped { fill-opacity: 0.6; }
+footer { margin-top: 3em; opacity: 0.6; }
 )";
 
 std::string number_text(std::optional<double> value, const char* format) {

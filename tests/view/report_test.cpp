@@ -91,6 +91,12 @@ TEST_CASE("view/report: the page is well-formed and holds what it should") {
   }
 }
 
+TEST_CASE("view/report: the style of pictures does not reach the bars inside them") {
+  const std::string page = report_html(some_report());
+  CHECK(page.find("body > svg {") != std::string::npos);
+  CHECK(page.find("\nsvg {") == std::string::npos);
+}
+
 TEST_CASE("view/report: the page loads nothing and runs nothing") {
   const std::string page = report_html(some_report());
   for (const char* part : {"<script", "<link", "<img", "http:", "https:", "src=", "href=", "@import", "url(",
