@@ -242,7 +242,7 @@ TEST_SUITE("worker") {
     };
     const std::vector<Row> rows = {
         {{{"act", "exit"}, {"code", 7}}, 7, 0, "exit code 7"},
-        {{{"act", "signal"}, {"signal", SIGSEGV}}, -1, SIGSEGV, "signal 11"},
+        {{{"act", "signal"}, {"signal", SIGUSR2}}, -1, SIGUSR2, "signal 12"},
         {{{"act", "signal"}, {"signal", SIGKILL}}, -1, SIGKILL, "signal 9"},
         {{{"act", "nonsense"}}, -1, SIGKILL, "its stream makes no sense"},
     };
@@ -315,7 +315,7 @@ TEST_SUITE("worker") {
     const Ended ended = until_all_ended(*launcher).all<Ended>().front();
     CHECK(ended.signal == SIGKILL);
     CHECK(ended.reason.find("does not read") != std::string::npos);
-    CHECK(kClock.now_s() - start_s < 5.0);
+    CHECK(kClock.now_s() - start_s < 30.0);
   }
 
   TEST_CASE("worker/local_launcher: what a rank started ends with it in its group or out of it") {
@@ -460,6 +460,7 @@ TEST_SUITE("worker") {
       REQUIRE(controller >= 0);
       if (controller == 0) control_without_end(family);
       ::usleep(static_cast<useconds_t>(after_s * 1e6));
+      if (round % 4 == 3) eventually([&] { return processes_marked(family).size() >= 6; });
       most_at_kill = std::max(most_at_kill, processes_marked(family).size());
       ::kill(controller, SIGKILL);
       REQUIRE(::waitpid(controller, nullptr, 0) == controller);
