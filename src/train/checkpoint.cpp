@@ -128,6 +128,20 @@ Result<Json> join_entries(const std::string& directory, int num_ranks) {
   return tensors;
 }
 
+/// Renames `temporary` to `directory`. One of the same step that is there changes places with it, so that one
+/// is always there; on file systems that cannot do that it is removed first.
+Result<void> put_in_place(const std::string& temporary, const std::string& directory) {
+  const bool again = ::access(directory.c_str(), F_OK) == 0;
+  std::error_code ignored;
+  if (again && ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, directory.c_str(), RENAME_EXCHANGE) == 0) {
+    fs::remove_all(temporary, ignored);
+    return {};
+  }
+  if (again) fs::remove_all(directory, ignored);
+  if (::rename(temporary.c_str(), directory.c_str()) != 0) return system_fault(directory, "rename", errno);
+  return {};
+}
+
 Result<void> finish(const std::string& temporary, const std::string& directory, const Progress& progress,
                     const Json& written_by, int num_ranks) {
   SATURN_TRY(Json tensors, join_entries(temporary, num_ranks));
@@ -141,15 +155,8 @@ Result<void> finish(const std::string& temporary, const std::string& directory, 
   manifest["tensors"] = std::move(tensors);
   SATURN_TRY_VOID(write_artefact(join_path(temporary, "manifest.json"), manifest));
   SATURN_TRY_VOID(sync_directory(temporary));
-  // An older directory of the same step changes places with the new one, so that one is always there.
-  const bool exchange = ::access(directory.c_str(), F_OK) == 0;
-  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, directory.c_str(), exchange ? RENAME_EXCHANGE : 0) !=
-      0)
-    return system_fault(directory, "rename", errno);
-  SATURN_TRY_VOID(sync_directory(directory_of(directory)));
-  std::error_code ignored;
-  if (exchange) fs::remove_all(temporary, ignored);
-  return {};
+  SATURN_TRY_VOID(put_in_place(temporary, directory));
+  return sync_directory(directory_of(directory));
 }
 
 /// True on all ranks where it is true on one. A collective.

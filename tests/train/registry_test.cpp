@@ -1,10 +1,9 @@
 // The training library can make what the controller offers, and nothing that it does not.
 
-#include "saturn/batch/technique_spec.h"
-
 #include <doctest/doctest.h>
 
 #include "saturn/batch/model_spec.h"
+#include "saturn/batch/technique_spec.h"
 #include "saturn/train/model.h"
 #include "saturn/train/technique.h"
 
