@@ -3,8 +3,8 @@
 #include "saturn/profile/job_time.h"
 
 #include <algorithm>
-#include <memory>
 
+#include "saturn/batch/check_devices.h"
 #include "saturn/batch/identity.h"
 #include "saturn/batch/samples.h"
 
@@ -21,8 +21,14 @@ bool is_struck(const Remaining& remaining, const std::string& trial) {
   return std::find(struck.begin(), struck.end(), trial) != struck.end();
 }
 
-bool may_use(const Trial& trial, const batch::Job& job) {
-  return std::find(trial.jobs.begin(), trial.jobs.end(), job.name) != trial.jobs.end();
+// The configurations that the job itself allows on this machine; a trial's list of jobs is of the batch it was made for.
+std::vector<batch::Configuration> allowed_for(const batch::Job& job, const devices::Machine& machine) {
+  std::vector<batch::Configuration> allowed;
+  for (const batch::DeviceGroup& group : batch::device_groups(machine)) {
+    for (batch::Configuration& configuration : batch::configurations_of(job, group))
+      allowed.push_back(std::move(configuration));
+  }
+  return allowed;
 }
 
 // What each trial of the job's class came to, for the message that none of them fits.
@@ -141,9 +147,11 @@ Result<plan::PlanProblem> to_plan_problem(const batch::Batch& batch, const Profi
                     .release_s = left.release_s,
                     .first_step = left.from_step,
                     .last_step = num_steps.at(job.name)};
+    const std::vector<batch::Configuration> allowed = allowed_for(job, profile.machine);
     std::vector<const Trial*> trials;
     for (const Trial& trial : profile.trials) {
-      if (trial.job_class != job_class || !may_use(trial, job)) continue;
+      if (trial.job_class != job_class) continue;
+      if (std::find(allowed.begin(), allowed.end(), trial.configuration) == allowed.end()) continue;
       trials.push_back(&trial);
       const bool runs_there = left.running && left.running->trial == trial.id;
       if (trial.outcome != Outcome::ok || (is_struck(left, trial.id) && !runs_there)) continue;

@@ -1,0 +1,181 @@
+// The decisions, without anything that runs.
+
+#include "saturn/run/decide.h"
+
+#include <doctest/doctest.h>
+
+namespace saturn::run {
+namespace {
+
+using journal::JobRecord;
+using journal::JobState;
+
+JobRecord pending(const std::string& name) {
+  return {.name = name, .num_steps = 10};
+}
+
+JobRecord running(const std::string& name, std::vector<int> devices) {
+  JobRecord record = pending(name);
+  record.state = JobState::training;
+  journal::Attempt attempt{.number = 1};
+  for (const int index : devices) attempt.devices.push_back({.node = "n", .index = index});
+  record.attempts.push_back(attempt);
+  return record;
+}
+
+plan::Assignment assignment(const std::string& job, std::vector<int> devices, double start_s,
+                            int num_ranks = 1) {
+  plan::Assignment entry{
+      .job = job, .num_ranks = num_ranks, .start_s = start_s, .to_step = 10, .trial = "t-" + job};
+  for (const int index : devices) entry.devices.push_back({.node = "n", .index = index});
+  return entry;
+}
+
+struct Case {
+  std::vector<JobRecord> jobs;
+  std::vector<plan::Assignment> assignments;
+  double time_s = 0.0;
+};
+
+std::string starts(const Case& c) {
+  const journal::RunState state{.jobs = c.jobs};
+  const plan::Plan plan{.assignments = c.assignments};
+  std::set<std::string> selected;
+  for (const JobRecord& record : c.jobs) selected.insert(record.name);
+  const Moves moves = next_moves({.state = state, .plan = plan, .selected = selected, .time_s = c.time_s});
+  std::string text = moves.finished ? "finished" : "";
+  for (const plan::Assignment* const start : moves.start) text += (text.empty() ? "" : " ") + start->job;
+  return text + "|" + std::to_string(moves.num_standby);
+}
+
+JobRecord with_failures(int n, const std::string& error_class, std::int64_t step) {
+  JobRecord record = pending("j");
+  for (int i = 1; i <= n; ++i)
+    record.attempts.push_back({.number = i, .end_s = 1.0 * i, .last_step = step, .error_class = error_class});
+  record.attempts.push_back({.number = n + 1});
+  record.state = JobState::training;
+  return record;
+}
+
+TEST_SUITE("run") {
+  TEST_CASE("run/decide: assignments start in plan order on devices that nobody holds or wants before them") {
+    const std::vector<plan::Assignment> three = {assignment("a", {0}, 0), assignment("b", {1}, 0),
+                                                 assignment("c", {0, 1}, 5, 2)};
+    CHECK(starts({{pending("a"), pending("b"), pending("c")}, three}) == "a b|2");
+    CHECK(starts({{running("a", {0}), pending("b"), pending("c")}, three}) == "b|2");
+    CHECK(starts({{running("a", {0}), running("b", {1}), pending("c")}, three}) == "|2");
+    CHECK(starts({{running("a", {1}), pending("b"), pending("c")}, three}) == "|1");
+    JobRecord done = pending("a");
+    done.state = JobState::done;
+    CHECK(starts({{done, running("b", {1}), pending("c")}, three}) == "|1");
+  }
+
+  TEST_CASE("run/decide: a job behind one that waits does not overtake it on a device both want") {
+    const std::vector<plan::Assignment> plan = {assignment("a", {0}, 0), assignment("wide", {0, 1}, 5),
+                                                assignment("late", {1}, 9)};
+    CHECK(starts({{running("a", {0}), pending("wide"), pending("late")}, plan}) == "|1");
+  }
+
+  TEST_CASE("run/decide: a job in back-off keeps its place and wakes the loop") {
+    JobRecord waiting = pending("a");
+    waiting.not_before_s = 8.0;
+    const Case c{{waiting, pending("b")}, {assignment("a", {0}, 0), assignment("b", {0}, 5)}, 7.0};
+    CHECK(starts(c) == "|0");
+    const journal::RunState state{.jobs = c.jobs};
+    const plan::Plan plan{.assignments = c.assignments};
+    const std::set<std::string> selected = {"a", "b"};
+    CHECK(next_moves({.state = state, .plan = plan, .selected = selected, .time_s = 7.0}).wake_at_s == 8.0);
+    CHECK(next_moves({.state = state, .plan = plan, .selected = selected, .time_s = 8.0}).start.size() == 1);
+  }
+
+  TEST_CASE("run/decide: a struck configuration does not start and does not stand in the way") {
+    JobRecord struck = pending("a");
+    struck.struck.push_back({.trial = "t-a"});
+    CHECK(starts({{struck, pending("b")}, {assignment("a", {0}, 0), assignment("b", {0}, 5)}}) == "b|0");
+  }
+
+  TEST_CASE("run/decide: segments follow one another from checkpoint to checkpoint") {
+    plan::Assignment first = assignment("a", {0}, 0);
+    first.to_step = 4;
+    plan::Assignment second = assignment("a", {1}, 5);
+    second.from_step = 4;
+    CHECK(starts({{pending("a")}, {first, second}}) == "a|0");
+    JobRecord half = pending("a");
+    half.checkpoint = journal::Checkpoint{.path = "checkpoints/step-000004", .step = 4};
+    const journal::RunState state{.jobs = {half}};
+    const plan::Plan plan{.assignments = {first, second}};
+    const std::set<std::string> selected = {"a"};
+    const Moves moves = next_moves({.state = state, .plan = plan, .selected = selected});
+    REQUIRE(moves.start.size() == 1);
+    CHECK(moves.start.front()->from_step == 4);
+  }
+
+  TEST_CASE("run/decide: the run is over when no selected job waits and nothing runs") {
+    JobRecord failed = pending("a");
+    failed.state = JobState::failed;
+    JobRecord paused = pending("b");
+    paused.state = JobState::paused;
+    CHECK(starts({{failed, paused}, {}}) == "finished|0");
+    CHECK(starts({{failed, running("b", {0})}, {}}) == "|0");
+    CHECK(starts({{failed, pending("b")}, {}}) == "|0");
+  }
+
+  TEST_CASE("run/decide: each class of failure has its policy") {
+    const batch::RunSettings settings{.max_restarts = 2};
+    struct Row {
+      std::string error_class;
+      int failures_before;
+      JobState next;
+      double retry_after_s;
+      bool strike;
+    };
+    const std::vector<Row> rows = {
+        {"out_of_memory", 0, JobState::pending, 0.0, true},
+        {"host_out_of_memory", 0, JobState::pending, 0.0, true},
+        {"unsupported", 5, JobState::pending, 0.0, true},
+        {"data", 0, JobState::failed, 0.0, false},
+        {"numerical", 0, JobState::failed, 0.0, false},
+        {"bad_configuration", 0, JobState::failed, 0.0, false},
+        {"disk_full", 0, JobState::failed, 0.0, false},
+        {"rank_lost", 0, JobState::pending, 1.0, false},
+        {"hang", 1, JobState::pending, 2.0, false},
+        {"internal", 2, JobState::failed, 0.0, false},
+    };
+    for (const Row& row : rows) {
+      CAPTURE(row.error_class);
+      const AttemptEnd end{.step = 7, .error_class = row.error_class, .message = "m", .made_progress = true};
+      const Verdict verdict =
+          verdict_on(end, with_failures(row.failures_before, row.error_class, 3), settings);
+      CHECK(verdict.next == row.next);
+      CHECK(verdict.retry_after_s == row.retry_after_s);
+      CHECK(verdict.strike == row.strike);
+      CHECK_FALSE(verdict.message.empty());
+    }
+  }
+
+  TEST_CASE("run/decide: the back-off doubles up to a minute and the same step three times is enough") {
+    const batch::RunSettings patient{.max_restarts = 100};
+    const AttemptEnd end{.step = 7, .error_class = "rank_lost", .message = "m", .made_progress = true};
+    CHECK(verdict_on(end, with_failures(3, "rank_lost", 3), patient).retry_after_s == 8.0);
+    CHECK(verdict_on(end, with_failures(30, "rank_lost", 3), patient).retry_after_s == 60.0);
+    CHECK(verdict_on(end, with_failures(1, "rank_lost", 7), patient).next == JobState::pending);
+    CHECK(verdict_on(end, with_failures(2, "rank_lost", 7), patient).next == JobState::failed);
+    CHECK(verdict_on(end, with_failures(2, "hang", 7), patient).next == JobState::pending);
+  }
+
+  TEST_CASE("run/decide: a job that was asked to stop has not failed and one that finished is done") {
+    const batch::RunSettings settings;
+    JobRecord record = with_failures(0, "", 0);
+    CHECK(verdict_on({.finished = true, .step = 10}, record, settings).next == JobState::done);
+    CHECK(verdict_on({.finished = true, .step = 6}, record, settings).next == JobState::pending);
+    record.attempts.back().requested = true;
+    const Verdict killed =
+        verdict_on({.step = 6, .error_class = "rank_lost", .message = "m"}, record, settings);
+    CHECK(killed.next == JobState::pending);
+    CHECK(killed.retry_after_s == 0.0);
+    CHECK(verdict_on({.finished = true, .step = 10}, record, settings).next == JobState::done);
+  }
+}
+
+}  // namespace
+}  // namespace saturn::run

@@ -1,0 +1,300 @@
+// Faults while running, one by one: what happens to the job, and that the others do not notice.
+
+#include <doctest/doctest.h>
+
+#include "saturn/run/session.h"
+#include "tests/support/scripted_run.h"
+
+namespace saturn::run {
+namespace {
+
+using journal::EventKind;
+using journal::JobRecord;
+using journal::JobState;
+using testing::ScriptedRun;
+using worker::ErrorClass;
+using worker::Mode;
+using worker::ScriptedFault;
+using worker::ScriptRow;
+
+// The launch of job "b" that goes wrong (0 = every one).
+ScriptRow faulty(int launch, ScriptedFault fault, const std::string& technique = "") {
+  return {.job = "b",
+          .technique = technique,
+          .launch = launch,
+          .mode = Mode::train,
+          .script = {
+              .start_s = 0.5, .load_s = 0.2, .save_s = 0.1, .step_time_s = 1.0, .fault = std::move(fault)}};
+}
+
+ScriptedFault error_of(ErrorClass error_class, std::int64_t after_step = 7) {
+  return {.kind = ScriptedFault::Kind::error, .after_step = after_step, .error_class = error_class};
+}
+
+ScriptedFault death_at(std::int64_t step) {
+  return {.kind = ScriptedFault::Kind::death, .after_step = step};
+}
+
+void check_others_done(const ScriptedRun& paper) {
+  for (const char* const name : {"a", "c"}) {
+    const journal::RunState state = paper.state();
+    CHECK(state.find(name)->state == JobState::done);
+    CHECK(state.find(name)->attempts.size() == 1);
+  }
+  CHECK(paper.launcher->overlaps().empty());
+  CHECK(paper.launcher->num_living() == 0);
+}
+
+// What stands on disk and must be the same however often the controller died.
+std::string outcome_of(const journal::RunState& state) {
+  std::string text;
+  for (const JobRecord& record : state.jobs) {
+    text += record.name + " " + journal::to_string(record.state) + " " + std::to_string(record.step);
+    for (const auto& [name, value] : record.metrics) text += " " + name + "=" + std::to_string(value);
+    text += "\n";
+  }
+  return text;
+}
+
+struct Crash {};
+
+TEST_SUITE("run") {
+  TEST_CASE("run/recovery: a rank's death is followed by a restart from the last checkpoint") {
+    ScriptedRun paper({faulty(1, death_at(7))});
+    const Result<SessionResult> ran = paper.run();
+    REQUIRE(ran.ok());
+    CHECK(ran->faults.empty());
+    const journal::RunState state = paper.state();
+    const JobRecord& b = *state.find("b");
+    CHECK(b.state == JobState::done);
+    REQUIRE(b.attempts.size() == 2);
+    CHECK(b.attempts[0].error_class == "rank_lost");
+    CHECK(b.attempts[0].last_step == 7);
+    CHECK(b.attempts[1].from_step == 5);
+    CHECK(b.attempts[1].resume_from == "checkpoints/step-000005");
+    CHECK(b.attempts[1].start_s - *b.attempts[0].end_s >= 1.0);
+    CHECK(paper.trained("b").back().ranks.front().resume_from ==
+          paper.paths().job("b") + "/checkpoints/step-000005");
+    check_others_done(paper);
+  }
+
+  TEST_CASE("run/recovery: a job that dies once too often fails alone and is retried on request only") {
+    ScriptedRun paper({faulty(1, death_at(2)), faulty(2, death_at(3)), faulty(3, death_at(4))});
+    const Result<SessionResult> ran = paper.run();
+    REQUIRE(ran.ok());
+    REQUIRE(ran->faults.size() == 1);
+    CHECK(exit_code(ran->faults) == 1);
+    const std::string text = to_text(ran->faults);
+    CHECK(text.starts_with(paper.paths().log("b") + ":3:1: error: job \"b\" failed at step 4 (rank_lost)"));
+    CHECK(text.find("for the third time") != std::string::npos);
+    CHECK(text.find("at most 2 restarts (max_restarts") != std::string::npos);
+    CHECK(text.find("--retry-failed") != std::string::npos);
+    CHECK(paper.state().find("b")->attempts.size() == 3);
+    CHECK(ran->summary.outcome == "failed");
+    check_others_done(paper);
+
+    const Result<SessionResult> again = paper.run();
+    REQUIRE(again.ok());
+    CHECK(paper.launcher->launched().empty());
+    CHECK(exit_code(again->faults) == 1);
+
+    paper.request.retry_failed = true;
+    paper.script({});
+    const Result<SessionResult> retried = paper.run();
+    REQUIRE(retried.ok());
+    CHECK(retried->faults.empty());
+    CHECK(paper.state().find("b")->state == JobState::done);
+    CHECK(paper.state().find("b")->attempts.front().number == 4);
+  }
+
+  TEST_CASE(
+      "run/recovery: the same failure at the same step three times ends the job whatever it may restart") {
+    ScriptedRun paper({faulty(0, death_at(5))});
+    paper.write_batch({"a", "b", "c"}, "", "checkpoint_every = 5\nmax_restarts = 50\n");
+    const Result<SessionResult> ran = paper.run();
+    REQUIRE(ran.ok());
+    CHECK(paper.state().find("b")->attempts.size() == 3);
+    CHECK(to_text(ran->faults).find("three times at step 5") != std::string::npos);
+    check_others_done(paper);
+  }
+
+  TEST_CASE("run/recovery: failures that would come again end the job at once") {
+    for (const ErrorClass error_class :
+         {ErrorClass::data, ErrorClass::numerical, ErrorClass::bad_configuration, ErrorClass::disk_full}) {
+      CAPTURE(worker::to_string(error_class));
+      ScriptedRun paper({faulty(0, error_of(error_class))});
+      const Result<SessionResult> ran = paper.run();
+      REQUIRE(ran.ok());
+      CHECK(ran->faults.size() == 1);
+      CHECK(exit_code(ran->faults) == 1);
+      CHECK(paper.state().find("b")->attempts.size() == 1);
+      CHECK(paper.state().find("b")->state == JobState::failed);
+      check_others_done(paper);
+    }
+  }
+
+  TEST_CASE("run/recovery: a checkpoint that cannot be continued from is followed by a new beginning") {
+    ScriptedRun paper({faulty(1, death_at(7)), faulty(2, error_of(ErrorClass::data, 0))});
+    const Result<SessionResult> ran = paper.run();
+    REQUIRE(ran.ok());
+    CHECK(ran->faults.empty());
+    const journal::RunState state = paper.state();
+    const JobRecord& b = *state.find("b");
+    REQUIRE(b.attempts.size() == 3);
+    CHECK(b.attempts[1].from_step == 5);
+    CHECK(b.attempts[2].from_step == 0);
+    CHECK(b.state == JobState::done);
+  }
+
+  TEST_CASE("run/recovery: out of memory strikes that configuration and the job goes on under another") {
+    // single x1 runs out during the run, though its trial did not.
+    ScriptedRun paper({{.job = "b",
+                        .technique = "single",
+                        .num_devices = 1,
+                        .mode = Mode::train,
+                        .script = {.step_time_s = 1.0, .fault = error_of(ErrorClass::out_of_memory)}}});
+    const Result<SessionResult> ran = paper.run();
+    REQUIRE(ran.ok());
+    CHECK(ran->faults.empty());
+    const journal::RunState state = paper.state();
+    const JobRecord& b = *state.find("b");
+    CHECK(b.state == JobState::done);
+    REQUIRE(b.struck.size() == 1);
+    CHECK(b.struck.front().technique == "single");
+    REQUIRE(b.attempts.size() == 2);
+    CHECK(b.attempts[1].num_devices == 2);
+    CHECK(b.attempts[1].from_step == 5);
+    CHECK(state.plans.size() >= 2);
+    CHECK(state.plans.back().reason.find("job \"b\" cannot run as single x1") != std::string::npos);
+    check_others_done(paper);
+  }
+
+  TEST_CASE("run/recovery: a job whose every configuration is struck fails alone") {
+    ScriptedRun paper({faulty(0, error_of(ErrorClass::out_of_memory))});
+    const Result<SessionResult> ran = paper.run();
+    REQUIRE(ran.ok());
+    CHECK(ran->faults.size() == 1);
+    CHECK(exit_code(ran->faults) == 1);
+    CHECK(paper.state().find("b")->state == JobState::failed);
+    CHECK(paper.state().find("b")->reason.find("failed during the run") != std::string::npos);
+    check_others_done(paper);
+  }
+
+  TEST_CASE("run/recovery: a rank that stands still is ended and its job restarted") {
+    ScriptedRun paper({faulty(1, {.kind = ScriptedFault::Kind::hang, .after_step = 7})});
+    const Result<SessionResult> ran = paper.run();
+    REQUIRE(ran.ok());
+    const journal::RunState state = paper.state();
+    const JobRecord& b = *state.find("b");
+    REQUIRE(b.attempts.size() == 2);
+    CHECK(b.attempts[0].error_class == "hang");
+    CHECK(b.attempts[0].message.find("while in \"step\"") != std::string::npos);
+    CHECK(*b.attempts[0].end_s - b.attempts[0].start_s < 80.0);
+    CHECK(b.state == JobState::done);
+    check_others_done(paper);
+  }
+
+  TEST_CASE("run/recovery: the first signal saves what runs and the next run goes on from there") {
+    ScriptedRun paper;
+    bool stop = false;
+    paper.observer.after_event = [&](const journal::Event& event) {
+      stop |= event.kind == EventKind::progress && event.details["step"] > 8;
+    };
+    paper.stop_count = [&] { return stop ? 1 : 0; };
+    const Result<SessionResult> ran = paper.run();
+    REQUIRE(ran.ok());
+    CHECK(ran->interrupted);
+    CHECK(ran->summary.outcome == "interrupted");
+    CHECK(paper.launcher->num_living() == 0);
+    const journal::RunState stopped = paper.state();
+    int num_saved = 0;
+    for (const JobRecord& record : stopped.jobs) {
+      CHECK(record.state == JobState::pending);
+      CHECK(record.num_failures() == 0);
+      num_saved += record.checkpoint && record.checkpoint->step > 8 ? 1 : 0;
+    }
+    CHECK(num_saved >= 1);
+
+    paper.observer.after_event = nullptr;
+    stop = false;
+    paper.clock().advance_s(3600.0);
+    const Result<SessionResult> again = paper.run();
+    REQUIRE(again.ok());
+    CHECK(again->summary.outcome == "done");
+    for (const worker::LaunchRequest& request : paper.trained()) {
+      const JobRecord& before = *stopped.find(request.ranks.front().job["name"].get<std::string>());
+      CHECK(request.ranks.front().from_step == (before.checkpoint ? before.checkpoint->step : 0));
+    }
+    CHECK(again->summary.makespan_s < 100.0);  // the hour in between is nobody's run time
+    CHECK(std::abs(*again->summary.prediction_error()) < 0.1);
+  }
+
+  TEST_CASE("run/recovery: the second signal ends everything at once") {
+    ScriptedRun paper;
+    int signals = 0;
+    paper.observer.after_event = [&](const journal::Event& event) {
+      if (event.kind == EventKind::training) signals = std::max(signals, 1);
+      if (event.kind == EventKind::stopping) signals = 2;
+    };
+    paper.stop_count = [&] { return signals; };
+    const double began_s = paper.clock().now_s();
+    const Result<SessionResult> ran = paper.run();
+    REQUIRE(ran.ok());
+    CHECK(ran->interrupted);
+    CHECK(paper.launcher->num_living() == 0);
+    CHECK(paper.observer.count(EventKind::checkpoint) == 0);
+    CHECK(paper.clock().now_s() > began_s);
+  }
+
+  TEST_CASE("run/recovery: a job that does not save in time is killed within three seconds") {
+    ScriptedRun paper({{.mode = Mode::train, .script = {.save_s = 100.0, .step_time_s = 30.0}}});
+    paper.write_batch({"a", "b", "c"}, "", "");
+    double asked_s = -1.0;
+    paper.observer.after_event = [&](const journal::Event& event) {
+      if (event.kind == EventKind::training && asked_s < 0.0) asked_s = paper.clock().now_s();
+    };
+    paper.stop_count = [&] { return asked_s >= 0.0 ? 1 : 0; };
+    const Result<SessionResult> ran = paper.run();
+    REQUIRE(ran.ok());
+    CHECK(ran->interrupted);
+    CHECK(paper.launcher->num_living() == 0);
+    CHECK(paper.clock().now_s() - asked_s <= 3.0);
+  }
+
+  TEST_CASE("run/recovery: a controller that dies after any event is followed by one that ends the same") {
+    const std::vector<ScriptRow> table = {faulty(1, death_at(7))};
+    ScriptedRun undisturbed(table);
+    REQUIRE(undisturbed.run().ok());
+    const std::string want = outcome_of(undisturbed.state());
+    const int num_events = static_cast<int>(undisturbed.observer.events.size());
+    REQUIRE(num_events > 20);
+    for (int crash_at = 1; crash_at <= num_events; ++crash_at) {
+      CAPTURE(crash_at);
+      ScriptedRun paper(table);
+      int seen = 0;
+      paper.observer.after_event = [&](const journal::Event&) {
+        if (++seen == crash_at) throw Crash{};
+      };
+      try {
+        (void)paper.run();
+      } catch (const Crash&) {
+      }
+      const journal::RunState crashed = paper.state();
+      paper.observer.after_event = nullptr;
+      const Result<SessionResult> resumed = paper.run();
+      REQUIRE(resumed.ok());
+      CHECK(outcome_of(paper.state()) == want);
+      for (const JobRecord& before : crashed.jobs) {
+        if (before.state == JobState::done) CHECK(paper.trained(before.name).empty());
+        for (const worker::LaunchRequest& request : paper.trained(before.name)) {
+          const bool first = request.attempt == paper.trained(before.name).front().attempt;
+          if (first)
+            CHECK(request.ranks.front().from_step == (before.checkpoint ? before.checkpoint->step : 0));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace saturn::run
