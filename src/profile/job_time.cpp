@@ -13,7 +13,7 @@ namespace {
 
 // Multiples of `every` in (from, to].
 std::int64_t num_multiples(std::int64_t every, std::int64_t from, std::int64_t to) {
-  return every > 0 ? to / every - from / every : 0;
+  return every > 0 && to > from ? to / every - from / every : 0;
 }
 
 bool is_struck(const Remaining& remaining, const std::string& trial) {

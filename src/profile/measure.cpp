@@ -431,7 +431,9 @@ Trial Measurement::concluded(const Running& running) const {
     return trial;
   };
   using worker::ErrorClass;
-  if (running.error) {
+  // A peer that says its neighbour is gone names no cause where the neighbour's own end is known.
+  const bool consequence = running.error && running.error->error_class == ErrorClass::peer_lost;
+  if (running.error && !(consequence && (running.host_memory_died || !running.death.empty()))) {
     const std::string& message = running.error->message;
     switch (running.error->error_class) {
       case ErrorClass::out_of_memory:
