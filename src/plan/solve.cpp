@@ -10,6 +10,7 @@
 #include "plan/construct.h"
 #include "plan/incumbent.h"
 #include "plan/pipeline.h"
+#include "plan/published.h"
 #include "plan/segments.h"
 #include "saturn/base/log.h"
 #include "saturn/base/nearest.h"
@@ -53,7 +54,10 @@ Diagnostics no_plan(const Reduced& reduced, const Incumbent& incumbent, const So
     }
   }
   if (faults.empty()) {
-    add("", "policy " + in_quotes(options.policy) + " found no plan in which every job runs",
+    const bool published = options.policy == "published";
+    add("",
+        "policy " + in_quotes(options.policy) + " found no plan in which every job runs" +
+            (published ? " within its time limit" : ""),
         "devices that are there long enough, and not held by jobs that may not move",
         "look at outages, running jobs and memory limits");
   }
@@ -111,6 +115,9 @@ Result<Plan> solve(const PlanProblem& problem, const SolveOptions& options) {
   if (options.start_from != nullptr) incumbent.offer(solution_of(reduced, *options.start_from), "start");
   if (options.policy == "saturn") {
     run_pipeline(reduced, options, incumbent);
+  } else if (options.policy == "published") {
+    incumbent.raise_bound(simple_bound_s(reduced), "area");
+    run_published(reduced, incumbent);
   } else {
     incumbent.raise_bound(simple_bound_s(reduced), "area");
     incumbent.offer(solution_by(options.policy, reduced, options.seed), options.policy);
