@@ -7,42 +7,12 @@
 #include <array>
 #include <cstring>
 
+#include "plan/anneal_accept.h"
 #include "plan/timeline.h"
 #include "saturn/base/random.h"
 
 namespace saturn::plan {
 namespace {
-
-// -ln(u) without libm, so that every machine accepts the same moves: ln(m 2^e) with m in [0.75, 1.5) by the
-// series of 2 artanh((m - 1) / (m + 1)).
-double minus_log(double u) {
-  int exponent = 0;
-  while (u < 0.75) {
-    u *= 2.0;
-    ++exponent;
-  }
-  const double z = (u - 1.0) / (u + 1.0);
-  const double z2 = z * z;
-  double term = z;
-  double sum = 0.0;
-  for (int k = 1; k < 26; k += 2) {
-    sum += term / k;
-    term *= z2;
-  }
-  return 0.693147180559945309 * exponent - 2.0 * sum;
-}
-
-// Exponential variates: a move that costs d is accepted at temperature T when d < T * variate.
-const std::array<double, 4096>& exponentials() {
-  static const std::array<double, 4096> kTable = [] {
-    std::array<double, 4096> table{};
-    for (std::size_t i = 0; i < table.size(); ++i) {
-      table[i] = minus_log((static_cast<double>(i) + 0.5) / static_cast<double>(table.size()));
-    }
-    return table;
-  }();
-  return kTable;
-}
 
 struct Item {
   int task;
@@ -63,10 +33,10 @@ struct NodeList {
   const double* state(std::size_t position) const { return before.data() + position * width; }
 };
 
-// A node's list as a move would leave it.
+// A node's list as a move would leave it, from the first position that differs.
 struct Draft {
   int node = -1;
-  std::size_t from = 0;  // first position that differs
+  std::size_t from = 0;
   std::vector<Item> items;
   std::vector<double> before;
   double makespan_s = 0.0;
@@ -96,23 +66,16 @@ class Annealer {
   }
 
   AnnealResult run(const Budget& budget) {
-    const auto num_tasks = static_cast<double>(std::max<std::size_t>(reduced_.tasks.size(), 1));
-    const double hot = 0.35 / num_tasks * options_.heat;
-    const double cold = hot / 60.0;
-    // The temperature falls by a constant factor every `stretch` evaluations; 1/60 overall in 256 steps.
-    const std::int64_t stretch = std::max<std::int64_t>(1, budget.iterations / 256);
-    constexpr double kFactor = 0.98413;  // 60^(-1/256)
-    const std::array<double, 4096>& variates = exponentials();
-    double temperature = hot;
+    Cooling cooling(start_temperature(reduced_.tasks.size()) * options_.heat, budget.iterations);
     double cost = total_cost();
     std::int64_t done = 0;
     for (; done < budget.iterations; ++done) {
       if (done % 256 == 0 && budget.out_of_time && budget.out_of_time()) break;
-      if (done % stretch == 0 && done > 0) temperature = std::max(cold, temperature * kFactor);
+      cooling.step(done);
       num_drafts_ = 0;
       if (!propose()) continue;
       const double next = draft_cost();
-      if (next - cost < temperature * variates[random_.next() >> 52]) {
+      if (next - cost < cooling.threshold(random_.next())) {
         commit();
         cost = next;
         if (makespan_s() < best_s_) {
@@ -187,36 +150,43 @@ class Annealer {
 
   void commit() {
     for (int d = 0; d < num_drafts_; ++d) {
-      Draft& draft = drafts_[d];
+      const Draft& draft = drafts_[d];
       NodeList& list = nodes_[draft.node];
-      list.items.swap(draft.items);
-      list.before.swap(draft.before);
+      list.items.resize(draft.from + draft.items.size());
+      std::copy(draft.items.begin(), draft.items.end(),
+                list.items.begin() + static_cast<std::ptrdiff_t>(draft.from));
+      list.before.resize((list.items.size() + 1) * list.width);
+      std::copy(draft.before.begin(), draft.before.end(),
+                list.before.begin() + static_cast<std::ptrdiff_t>(draft.from) * list.width);
       list.makespan_s = draft.makespan_s;
       list.finish_s = draft.finish_s;
-      for (std::size_t i = draft.from; i < list.items.size(); ++i) node_of_[list.items[i].task] = draft.node;
+      for (const Item& one : draft.items) node_of_[one.task] = draft.node;
     }
     finish_s_ = draft_finish_s_;
   }
 
-  Draft& draft_of(int n) {
+  // A draft of node `n` that will differ from position `from` on; holds its items from there.
+  Draft& draft_of(int n, std::size_t from) {
     Draft& draft = drafts_[num_drafts_++];
     draft.node = n;
-    draft.items = nodes_[n].items;
+    draft.from = from;
+    const std::vector<Item>& items = nodes_[n].items;
+    draft.items.assign(items.begin() + static_cast<std::ptrdiff_t>(from), items.end());
     return draft;
   }
 
-  void finish_draft(Draft& draft, std::size_t from) {
+  void schedule(Draft& draft) {
     const NodeList& list = nodes_[draft.node];
     const int width = list.width;
-    draft.from = from;
     draft.before.resize((draft.items.size() + 1) * width);
-    std::memcpy(draft.before.data(), list.before.data(), sizeof(double) * width * (from + 1));
-    for (std::size_t i = from; i < draft.items.size(); ++i) {
-      double* next = draft.before.data() + (i + 1) * width;
-      std::memcpy(next, next - width, sizeof(double) * width);
-      place_on(next, width, draft.items[i].width, draft.items[i].time_s);
+    std::memcpy(draft.before.data(), list.state(draft.from), sizeof(double) * width);
+    double* at = draft.before.data();
+    for (const Item& one : draft.items) {
+      std::memcpy(at + width, at, sizeof(double) * width);
+      at += width;
+      place_on(at, width, one.width, one.time_s);
     }
-    summarise(draft.before.data() + draft.items.size() * width, width, draft.makespan_s, draft.finish_s);
+    summarise(at, width, draft.makespan_s, draft.finish_s);
   }
 
   // Some mode of `task` on node `n`, other than `except`; mostly a neighbour in width. -1 where there is
@@ -277,14 +247,18 @@ class Annealer {
     }
   }
 
+  static std::ptrdiff_t at(std::size_t position, const Draft& draft) {
+    return static_cast<std::ptrdiff_t>(position - draft.from);
+  }
+
   bool change_mode(int n) {
     const std::size_t i = random_.below(nodes_[n].items.size());
-    const Item& now = nodes_[n].items[i];
+    const Item now = nodes_[n].items[i];
     const int mode = some_mode(now.task, n, now.mode);
     if (mode < 0) return false;
-    Draft& draft = draft_of(n);
-    draft.items[i] = item(now.task, mode);
-    finish_draft(draft, i);
+    Draft& draft = draft_of(n, i);
+    draft.items.front() = item(now.task, mode);
+    schedule(draft);
     return true;
   }
 
@@ -295,9 +269,9 @@ class Annealer {
     std::size_t j = random_.below(count - 1);
     if (j >= i) ++j;
     if (i > j) std::swap(i, j);
-    Draft& draft = draft_of(n);
-    std::swap(draft.items[i], draft.items[j]);
-    finish_draft(draft, i);
+    Draft& draft = draft_of(n, i);
+    std::swap(draft.items.front(), draft.items[j - i]);
+    schedule(draft);
     return true;
   }
 
@@ -312,10 +286,10 @@ class Annealer {
       const int mode = some_mode(moved.task, n, moved.mode);
       if (mode >= 0) moved = item(moved.task, mode);
     }
-    Draft& draft = draft_of(n);
-    draft.items.erase(draft.items.begin() + static_cast<std::ptrdiff_t>(i));
-    draft.items.insert(draft.items.begin() + static_cast<std::ptrdiff_t>(j), moved);
-    finish_draft(draft, std::min(i, j));
+    Draft& draft = draft_of(n, std::min(i, j));
+    draft.items.erase(draft.items.begin() + at(i, draft));
+    draft.items.insert(draft.items.begin() + at(j, draft), moved);
+    schedule(draft);
     return true;
   }
 
@@ -325,12 +299,12 @@ class Annealer {
     const int mode = carried_mode(now, b);
     if (mode < 0) return false;
     const std::size_t j = random_.below(nodes_[b].items.size() + 1);
-    Draft& from = draft_of(a);
-    from.items.erase(from.items.begin() + static_cast<std::ptrdiff_t>(i));
-    finish_draft(from, i);
-    Draft& to = draft_of(b);
-    to.items.insert(to.items.begin() + static_cast<std::ptrdiff_t>(j), item(now.task, mode));
-    finish_draft(to, j);
+    Draft& from = draft_of(a, i);
+    from.items.erase(from.items.begin());
+    schedule(from);
+    Draft& to = draft_of(b, j);
+    to.items.insert(to.items.begin(), item(now.task, mode));
+    schedule(to);
     return true;
   }
 
@@ -342,12 +316,12 @@ class Annealer {
     const int left_mode = carried_mode(left, b);
     const int right_mode = carried_mode(right, a);
     if (left_mode < 0 || right_mode < 0) return false;
-    Draft& first = draft_of(a);
-    first.items[i] = item(right.task, right_mode);
-    finish_draft(first, i);
-    Draft& second = draft_of(b);
-    second.items[j] = item(left.task, left_mode);
-    finish_draft(second, j);
+    Draft& first = draft_of(a, i);
+    first.items.front() = item(right.task, right_mode);
+    schedule(first);
+    Draft& second = draft_of(b, j);
+    second.items.front() = item(left.task, left_mode);
+    schedule(second);
     return true;
   }
 

@@ -30,6 +30,11 @@ struct AnnealResult {
   std::int64_t iterations = 0;
 };
 
+/// The same over one order of all tasks, each going to the node where it starts first; for few nodes. The
+/// start's nodes are not kept, so the result may be worse than the start.
+AnnealResult anneal_global(const Reduced& reduced, const Solution& start, const AnnealOptions& options,
+                           const Budget& budget);
+
 /// One annealing run of `budget.iterations` evaluations from `start`, which places every task.
 AnnealResult anneal(const Reduced& reduced, const Solution& start, const AnnealOptions& options,
                     const Budget& budget);

@@ -88,34 +88,55 @@ AllotmentLp build(const Reduced& reduced, double upper_s, double unit_s) {
   return lp;
 }
 
+struct Proof {
+  double bound_s = 0.0;
+  std::vector<double> group_value;               // most value of a pattern per group
+  std::vector<std::vector<double>> with_mode_s;  // per type and mode
+};
+
 // The bound that non-negative prices prove, computed here and not by the LP.
-double proved_s(const AllotmentLp& lp, const LpResult& result, std::vector<double>& group_value) {
+Proof prove(const AllotmentLp& lp, const LpResult& result) {
+  Proof proof;
   double capacity = 0.0;
   std::vector<std::vector<double>> price(lp.groups.size());
-  group_value.assign(lp.groups.size(), 0.0);
+  proof.group_value.assign(lp.groups.size(), 0.0);
   for (std::size_t g = 0; g < lp.groups.size(); ++g) {
     for (const int row : lp.width_row[g]) price[g].push_back(std::max(0.0, result.dual[row]));
-    group_value[g] = best_pattern(lp.groups[g].widths, price[g], lp.groups[g].width).value;
-    capacity += lp.groups[g].count * group_value[g];
+    proof.group_value[g] = best_pattern(lp.groups[g].widths, price[g], lp.groups[g].width).value;
+    capacity += lp.groups[g].count * proof.group_value[g];
   }
   std::vector<double> longest(lp.types.size());
   std::vector<double> least(lp.types.size(), kNever);
   for (std::size_t k = 0; k < lp.types.size(); ++k) {
     longest[k] = std::max(0.0, result.dual[lp.longest_row[k]]);
     capacity += longest[k] * static_cast<double>(lp.types[k].tasks.size());
+    proof.with_mode_s.emplace_back(lp.types[k].first->modes.size(), kNever);
+  }
+  if (capacity <= 0.0) {
+    proof.with_mode_s.clear();
+    return proof;
   }
   for (const AllotmentLp::Choice& choice : lp.choices) {
     const double time_s = lp.types[choice.type].first->modes[choice.mode].time_s;
-    least[choice.type] = std::min(least[choice.type],
-                                  time_s * (price[choice.group][choice.width_index] + longest[choice.type]));
+    const double asks = time_s * (price[choice.group][choice.width_index] + longest[choice.type]);
+    least[choice.type] = std::min(least[choice.type], asks);
+    double& with_mode = proof.with_mode_s[choice.type][choice.mode];
+    with_mode = std::min(with_mode, asks);
   }
-  if (capacity <= 0.0) return 0.0;
   double sum = 0.0;
   for (std::size_t k = 0; k < lp.types.size(); ++k) {
-    if (least[k] == kNever) return kNever;  // no mode beats the upper bound: nothing does
-    sum += least[k] * static_cast<double>(lp.types[k].tasks.size());
+    if (least[k] == kNever) sum = kNever;  // no mode beats the upper bound: nothing does
+    if (sum < kNever) sum += least[k] * static_cast<double>(lp.types[k].tasks.size());
   }
-  return sum / capacity * (1.0 - 1e-12);
+  proof.bound_s = sum == kNever ? kNever : sum / capacity * (1.0 - 1e-12);
+  for (std::size_t k = 0; k < lp.types.size(); ++k) {
+    for (double& with_mode : proof.with_mode_s[k]) {
+      with_mode = sum == kNever || with_mode == kNever
+                      ? kNever
+                      : (sum - least[k] + with_mode) / capacity * (1.0 - 1e-12);
+    }
+  }
+  return proof;
 }
 
 // Whole choices near the fractional ones: the likeliest mode, then the narrower and the wider of each
@@ -206,9 +227,15 @@ AllotmentBound allotment_bound(const Reduced& reduced, double upper_s) {
     return added;
   });
   if (!result.optimal) return bound;
-  std::vector<double> group_value;
-  const double proved = proved_s(lp, result, group_value);
-  bound.bound_s = std::max(bound.bound_s, std::min(proved, upper_s));
+  const Proof proof = prove(lp, result);
+  const std::vector<double>& group_value = proof.group_value;
+  bound.bound_s = std::max(bound.bound_s, std::min(proof.bound_s, upper_s));
+  if (!proof.with_mode_s.empty()) {
+    bound.with_mode_s.resize(reduced.tasks.size());
+    for (std::size_t k = 0; k < lp.types.size(); ++k) {
+      for (const int task : lp.types[k].tasks) bound.with_mode_s[task] = proof.with_mode_s[k];
+    }
+  }
   for (const std::vector<int>& rows : lp.width_row) {
     std::vector<double> price;
     for (const int row : rows) price.push_back(std::max(0.0, result.dual[row]));

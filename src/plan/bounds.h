@@ -25,6 +25,9 @@ double simple_bound_s(const Reduced& reduced);
 struct AllotmentBound {
   double bound_s = 0.0;              ///< proved by the prices below, whatever the solver's tolerance
   std::vector<Allotment> roundings;  ///< allotments near the fractional optimum, the nearest first
+  /// Per task and mode: what the same prices prove for plans in which the task runs in that mode; infinite
+  /// for modes that were not considered. Empty where there was no LP.
+  std::vector<std::vector<double>> with_mode_s;
   std::vector<std::vector<double>> width_price;  ///< f: per node group (patterns.h) and width
   std::vector<double> class_price;  ///< of one device of each class, 1 on average; empty for one class
 };

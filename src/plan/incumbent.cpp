@@ -25,7 +25,9 @@ bool Incumbent::offer(const Solution& solution, const std::string& by) {
 
 void Incumbent::raise_bound(double bound_s, const std::string& by) {
   // A bound of 100.0000001 on whole numbers is noise of the arithmetic, not 101.
-  if (reduced_.integral) bound_s = std::ceil(bound_s - 1e-6 * std::max(1.0, std::abs(bound_s) * 1e-3));
+  if (reduced_.integral && bound_s != std::floor(bound_s)) {
+    bound_s = std::ceil(bound_s - 1e-6 * std::max(1.0, std::abs(bound_s) * 1e-3));
+  }
   if (bound_s <= bound_s_) return;
   // Sums in another order differ in the last places; more than that is a wrong bound.
   if (value_.lateness_s < kNever && bound_s > value_.makespan_s) {

@@ -15,16 +15,17 @@
 #include "plan/exact.h"
 #include "plan/general.h"
 #include "plan/helper.h"
+#include "plan/prune.h"
 #include "saturn/base/random.h"
 
 namespace saturn::plan {
 namespace {
 
-constexpr double kIdleWeights[] = {0.5, 1.0, 0.2};
+constexpr double kIdleWeights[] = {1.0, 2.0, 0.5};
+constexpr std::size_t kMostGlobalNodes = 8;
+constexpr std::int64_t kLongestRound = 3000000;
 constexpr std::size_t kExactTasks = 16;      // so many are mostly decided within seconds
 constexpr std::size_t kMostBoundTasks = 32;  // for so many the exact search may still raise the bound
-constexpr int kMilpNodes = 2000;             // per solve, where the clock may not decide
-constexpr int kMilpSolves = 8;
 
 class Pipeline {
  public:
@@ -140,8 +141,9 @@ class Pipeline {
     budget.left_s = (incumbent_.left_s() - until_s) * (small ? 0.35 : 0.6);
     if (repeatable()) {
       budget.left_s = incumbent_.left_s();
-      budget.node_limit = kMilpNodes;
-      budget.solve_limit = kMilpSolves;
+      // The clock may not decide: CBC gets a share of nodes that costs about as much as the search does.
+      budget.node_limit = static_cast<int>(std::clamp<std::int64_t>(*options_.iterations / 5000, 10, 2000));
+      budget.solve_limit = *options_.iterations >= 1000000 ? 8 : 3;
     }
     budget.elapsed_s = [&] { return incumbent_.elapsed_s(); };
     budget.stop = [&] { return finished(); };
@@ -205,40 +207,62 @@ class Pipeline {
 
   // --- plans
 
-  // Annealing in rounds of growing length, up to `share` of the time or iterations; the last takes what is
-  // left.
+  // Modes that cannot help any more are left out of the search; again whenever the plan got better.
+  void tighten() {
+    const double upper_s = incumbent_.value().makespan_s;
+    if (upper_s >= pruned_for_s_) return;
+    const double before_s = incumbent_.elapsed_s();
+    if (pruned_for_s_ == kNever || repeatable() || tighten_took_s_ < 0.02 * options_.time_limit_s) {
+      const AllotmentBound bound = allotment_bound(reduced_, upper_s);
+      incumbent_.raise_bound(bound.bound_s, "pattern LP");
+      pruned_ = prune(reduced_, bound, upper_s);
+    }
+    pruned_for_s_ = upper_s;
+    tighten_took_s_ = incumbent_.elapsed_s() - before_s;
+    if (!pruned_.possible) incumbent_.raise_bound(upper_s, "pattern LP");
+  }
+
+  // Annealing in rounds, from the best plan, up to `share` of the time or iterations. Rounds grow: the first
+  // give a good plan soon, the long ones the best.
   void search(double share) {
-    const double begin_s = incumbent_.elapsed_s();
-    const double span_s = (options_.time_limit_s - begin_s) * share;
-    const std::int64_t all = repeatable() ? *options_.iterations : 0;
+    const double stop_s = incumbent_.elapsed_s() + (options_.time_limit_s - incumbent_.elapsed_s()) * share;
+    const std::int64_t all = repeatable() ? *options_.iterations : std::int64_t{1} << 50;
+    const auto num_tasks = static_cast<std::int64_t>(reduced_.tasks.size());
+    const std::size_t num_nodes = reduced_.nodes.size();
     std::int64_t done = 0;
+    std::int64_t length = std::clamp<std::int64_t>(num_tasks * 500, 5000, 50000);
     double speed = 0.0;
-    for (int round = 0; !finished(); ++round) {
-      std::int64_t length = 20000;
-      if (repeatable()) {
-        if (done >= all) return;
-        length = std::min(all - done, std::max<std::int64_t>(2000, all >> std::max(0, 5 - round)));
-      } else {
-        const double left_s = begin_s + span_s - incumbent_.elapsed_s();
-        if (left_s <= 0.0) return;
-        const double slice_s =
-            round < 6 ? std::min(left_s, span_s / static_cast<double>(1 << (6 - round))) : left_s;
-        if (round > 0) length = std::max<std::int64_t>(20000, static_cast<std::int64_t>(speed * slice_s));
+    while (!finished() && done < all) {
+      tighten();
+      if (finished()) return;
+      const double left_s = stop_s - incumbent_.elapsed_s();
+      if (!repeatable() && left_s <= 0.0) return;
+      std::int64_t now = std::min(length, all - done);
+      if (!repeatable() && speed > 0.0) {
+        // A round that would be cut off is made to fit: a run that ends hot has found little.
+        now = std::clamp<std::int64_t>(static_cast<std::int64_t>(speed * left_s), 2000, now);
       }
       const double before_s = incumbent_.elapsed_s();
       const AnnealOptions how{.seed = mix_key(seed_, rounds_),
                               .bound_s = incumbent_.bound_s(),
-                              .idle_weight = kIdleWeights[rounds_ % 3],
+                              .idle_weight = kIdleWeights[rounds_ / 2 % 3],
+                              .heat = rounds_ % 4 < 2 ? 0.5 : 0.25,
                               .class_price = class_price_};
+      const bool global = num_nodes > 1 && num_nodes <= kMostGlobalNodes && rounds_ % 2 == 1;
       ++rounds_;
-      const double stop_s = begin_s + span_s;
-      const AnnealResult result =
-          anneal(reduced_, incumbent_.solution(), how,
-                 {length, [&] { return finished() || (!repeatable() && incumbent_.elapsed_s() > stop_s); }});
+      const Solution start = pruned_.from_whole(reduced_, incumbent_.solution());
+      const Budget budget{now,
+                          [&] { return finished() || (!repeatable() && incumbent_.elapsed_s() > stop_s); }};
+      const AnnealResult result = global ? anneal_global(pruned_.reduced, start, how, budget)
+                                         : anneal(pruned_.reduced, start, how, budget);
       incumbent_.iterations += result.iterations;
       done += std::max<std::int64_t>(result.iterations, 1);
-      incumbent_.offer(result.solution, "annealing");
+      if (!result.solution.empty()) {
+        incumbent_.offer(pruned_.to_whole(result.solution), global ? "annealing of one order" : "annealing");
+      }
       speed = static_cast<double>(result.iterations) / std::max(1e-6, incumbent_.elapsed_s() - before_s);
+      if (rounds_ % 2 == 0 || num_nodes == 1)
+        length = std::min(length * 2, kLongestRound * std::max<std::int64_t>(1, num_tasks / 48));
     }
   }
 
@@ -248,6 +272,9 @@ class Pipeline {
   std::uint64_t seed_;
   std::uint64_t rounds_ = 0;
   std::vector<double> class_price_;
+  Pruned pruned_;
+  double pruned_for_s_ = kNever;
+  double tighten_took_s_ = 0.0;
   Link* link_ = nullptr;
   bool in_helper_ = false;
   bool gone_ = false;
