@@ -3,6 +3,7 @@
 #include "saturn/run/session.h"
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 
 #include "run/accept.h"
@@ -10,6 +11,7 @@
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
 #include "saturn/base/nearest.h"
+#include "saturn/base/signals.h"
 #include "saturn/base/units.h"
 #include "saturn/plan/check.h"
 #include "saturn/profile/job_time.h"
@@ -258,9 +260,10 @@ Result<SessionResult> Session::conclude(const Executor* executor) {
          .expected = "a job that trains to its last step",
          .fix = "saturn run " + request_.batch->path + " --retry-failed"});
   }
+  const int signal_number = StopSignals::first() > 0 ? StopSignals::first() : SIGINT;
   Event ended{.kind = EventKind::run_ended};
   ended.details["outcome"] = result.interrupted ? "interrupted" : failed ? "failed" : "done";
-  ended.details["exit_code"] = result.interrupted ? 130 : failed ? 1 : 0;
+  ended.details["exit_code"] = result.interrupted ? 128 + signal_number : failed ? 1 : 0;
   SATURN_TRY_VOID(append(std::move(ended), directory_, *around_.observer));
   result.summary = journal::summarise(directory_.state());
   SATURN_TRY_VOID(write_artefact(directory_.paths().summary(), journal::to_json(result.summary)));
