@@ -13,8 +13,8 @@
 namespace saturn::view {
 namespace {
 
-constexpr double kFrameEvery_s = 0.1;
-constexpr double kTellEvery_s = 10.0;
+constexpr double kFrameEveryS = 0.1;
+constexpr double kTellEveryS = 10.0;
 
 std::string stamp(double time_s) {
   char text[32];
@@ -116,7 +116,7 @@ void Display::say(const std::string& text) {
 
 void Display::draw(const std::function<std::vector<std::string>(const Terminal&)>& frame) {
   const double now_s = clock_->now_s();
-  if (now_s - drawn_at_s_ < kFrameEvery_s) return;
+  if (now_s - drawn_at_s_ < kFrameEveryS) return;
   const Terminal terminal = screen_.terminal();
   if (!terminal.interactive) return;
   drawn_at_s_ = now_s;
@@ -154,7 +154,7 @@ void RunDisplay::on_step(const std::string& job, const journal::StepReport& repo
   if (display_.interactive()) return;
   const double now_s = display_.clock().now_s();
   const auto [told, is_first] = told_s_.emplace(job, now_s);
-  if (is_first || now_s - told->second < kTellEvery_s) return;
+  if (is_first || now_s - told->second < kTellEveryS) return;
   told->second = now_s;
   const RunView run = model_.view(state, time_s_);
   const JobView* view = find(run, job);
