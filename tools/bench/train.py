@@ -7,6 +7,7 @@ interval is that of order statistics that holds the median with at least 95 % (o
 """
 
 import argparse
+import ctypes
 import json
 import math
 import os
@@ -57,12 +58,18 @@ def write_data(shape, directory):
     return path
 
 
+def die_with_parent():
+    """A stopped worker would never see that this script is gone."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 class Peer:
     def __init__(self, name, shape):
         server = pathlib.Path(__file__).with_name("peers.py")
         environment = dict(os.environ, OMP_NUM_THREADS=str(shape["threads"]))
         self.process = subprocess.Popen([sys.executable, server, name, json.dumps(shape)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True, env=environment)
+                                        stdout=subprocess.PIPE, text=True, env=environment,
+                                        preexec_fn=die_with_parent)
         if self.process.stdout.readline().strip() != "ready":
             sys.exit(f"the peer {name} did not start")
 
@@ -83,7 +90,8 @@ class SaturnWorker:
         ours, theirs = socket.socketpair()
         self.socket = ours
         self.process = subprocess.Popen([executable, "worker", "--fd", str(theirs.fileno())],
-                                        pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)
+                                        pass_fds=[theirs.fileno()], stderr=subprocess.PIPE,
+                                        preexec_fn=die_with_parent)
         theirs.close()
         self.send(self.assignment(executable, shape, directory))
         self.steps_seen = 0
