@@ -169,6 +169,23 @@ std::vector<Allotment> round(const Reduced& reduced, const AllotmentLp& lp, cons
   return roundings;
 }
 
+// Jobs that each need more than half of the largest node's host memory run one after another on every node.
+double memory_bound_s(const Reduced& reduced) {
+  double most = 0.0;
+  for (const ReducedNode& node : reduced.nodes) most = std::max(most, node.memory_bytes);
+  if (most == kNever || reduced.nodes.empty()) return 0.0;
+  double time_s = 0.0;
+  for (const Task& task : reduced.tasks) {
+    double least_s = kNever;
+    for (const Mode& mode : task.modes) {
+      const bool large = static_cast<double>(mode.memory_bytes) > most / 2.0;
+      least_s = std::min(least_s, large ? mode.time_s : 0.0);
+    }
+    time_s += least_s;
+  }
+  return time_s / static_cast<double>(reduced.nodes.size()) * (1.0 - 1e-12);
+}
+
 }  // namespace
 
 double simple_bound_s(const Reduced& reduced) {
@@ -205,6 +222,7 @@ double simple_bound_s(const Reduced& reduced) {
     if (later.size() == pending.size()) break;
     pending.swap(later);
   }
+  bound_s = std::max(bound_s, memory_bound_s(reduced));
   // Sums of many areas round up; stay below.
   return devices > 0 ? std::max(bound_s, area / devices * (1.0 - 1e-12)) : bound_s;
 }

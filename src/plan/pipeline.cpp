@@ -23,6 +23,7 @@ namespace {
 
 constexpr double kIdleWeights[] = {1.0, 2.0, 0.5};
 constexpr std::size_t kMostGlobalNodes = 8;
+constexpr std::int64_t kGeneralPerTask = 20000;  // evaluations of the general search
 constexpr std::int64_t kLongestRound = 3000000;
 constexpr std::size_t kExactTasks = 16;      // so many are mostly decided within seconds
 constexpr std::size_t kMostBoundTasks = 32;  // for so many the exact search may still raise the bound
@@ -354,13 +355,20 @@ void run_general(const Reduced& reduced, const SolveOptions& options, Incumbent&
 
   std::int64_t left = options.iterations.value_or(std::int64_t{1} << 50) / 10;
   std::int64_t length = options.iterations ? std::max<std::int64_t>(500, left / 6) : 2000;
+  // A small batch with side constraints is rarely proven; it is done when the second half of a long search
+  // found nothing. Waiting for the time limit would only keep a run from going on.
+  const std::int64_t enough = kGeneralPerTask * static_cast<std::int64_t>(reduced.tasks.size());
+  std::int64_t done = 0;
+  std::int64_t improved_at = 0;
   for (std::uint64_t round = 0; left > 0 && !incumbent.finished() && !incumbent.solution().empty(); ++round) {
+    if (!options.iterations && done > enough && done > 2 * improved_at) return;
     length = std::min(length, left);
     const GeneralResult result = anneal_general(reduced, incumbent.solution(), mix_key(options.seed, round),
                                                 {length, [&] { return incumbent.finished(); }});
     incumbent.iterations += result.iterations;
     left -= std::max<std::int64_t>(1, result.iterations);
-    incumbent.offer(result.solution, "annealing");
+    done += result.iterations;
+    if (incumbent.offer(result.solution, "annealing")) improved_at = done;
     length += length / 2;
   }
 }

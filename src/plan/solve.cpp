@@ -78,7 +78,8 @@ Status status_of(const Incumbent& incumbent, const SolveOptions& options) {
   if (incumbent.proven()) return Status::optimal;
   if (incumbent.within_gap()) return Status::within_gap;
   if (incumbent.interrupted()) return Status::interrupted;
-  return options.policy == "saturn" || options.policy == "published" ? Status::time_limit : Status::heuristic;
+  const bool used_up = incumbent.left_s() <= 0.0 || options.iterations.has_value();
+  return used_up && options.policy == "saturn" ? Status::time_limit : Status::heuristic;
 }
 
 }  // namespace

@@ -67,7 +67,9 @@ TEST_SUITE("plan") {
     for (Job& one : problem.jobs) {
       for (Configuration& configuration : one.configurations) configuration.host_memory_bytes = 60;
     }
-    CHECK(solved(problem).makespan_s == 12.0);
+    const Plan apart = solved(problem);
+    CHECK(apart.makespan_s == 12.0);
+    CHECK(apart.status == Status::optimal);
     problem.jobs[0].configurations[0].host_memory_bytes =
         problem.jobs[1].configurations[0].host_memory_bytes = 50;
     CHECK(solved(problem).makespan_s == 10.0);
