@@ -21,7 +21,8 @@
 namespace saturn::plan {
 namespace {
 
-constexpr double kIdleWeights[] = {1.0, 2.0, 0.5};
+constexpr double kIdleWeights[] = {1.0, 0.5, 2.0};  // with the heats below, in turn
+constexpr double kHeats[] = {0.5, 1.0, 0.5};
 constexpr std::size_t kMostGlobalNodes = 8;
 constexpr std::int64_t kGeneralPerTask = 20000;  // evaluations of the general search
 constexpr std::int64_t kLongestRound = 3000000;
@@ -42,7 +43,7 @@ class Pipeline {
     }
     if (helper != nullptr) {
       link_ = &helper->link();
-      search(exact_here() ? 0.25 : 1.0);
+      search(exact_here() ? 0.4 : 1.0);
       if (exact_here()) improve_exactly();
       if (!repeatable()) search(1.0);
       finish_helper();
@@ -247,7 +248,7 @@ class Pipeline {
       const AnnealOptions how{.seed = mix_key(seed_, rounds_),
                               .bound_s = incumbent_.bound_s(),
                               .idle_weight = kIdleWeights[rounds_ / 2 % 3],
-                              .heat = rounds_ % 4 < 2 ? 0.5 : 0.25,
+                              .heat = kHeats[rounds_ / 2 % 3],
                               .class_price = class_price_};
       const bool global = num_nodes > 1 && num_nodes <= kMostGlobalNodes && rounds_ % 2 == 1;
       ++rounds_;
