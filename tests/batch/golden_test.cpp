@@ -9,6 +9,7 @@
 
 #include "saturn/base/files.h"
 #include "saturn/batch/batch.h"
+#include "tests/support/paths.h"
 
 namespace saturn {
 namespace {
@@ -17,7 +18,7 @@ namespace {
 class InSourceDirectory {
  public:
   InSourceDirectory() : before_(std::filesystem::current_path()) {
-    std::filesystem::current_path(SATURN_SOURCE_DIR);
+    std::filesystem::current_path(testing::source_directory());
   }
   ~InSourceDirectory() { std::filesystem::current_path(before_); }
 

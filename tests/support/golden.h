@@ -8,12 +8,13 @@
 #include <string>
 
 #include "saturn/base/files.h"
+#include "tests/support/paths.h"
 
 namespace saturn::testing {
 
 /// Checks that `text` is the content of tests/golden/<name>.
 inline void check_golden(const std::string& name, const std::string& text) {
-  const std::string path = std::string(SATURN_SOURCE_DIR) + "/tests/golden/" + name;
+  const std::string path = source_directory() + "/tests/golden/" + name;
   CAPTURE(path);
   const char* update = std::getenv("SATURN_UPDATE_GOLDEN");
   if (update != nullptr && std::string(update) == "1") {

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "saturn/base/files.h"
+#include "tests/support/paths.h"
 #include "tests/support/temporary_directory.h"
 
 namespace saturn::testing {
@@ -100,9 +101,9 @@ GroupResult run_group(const GroupRun& run) {
   const auto start = std::chrono::steady_clock::now();
   std::vector<pid_t> pids;
   for (int rank = 0; rank < run.num_ranks; ++rank) {
-    const std::vector<std::string> words = {
-        std::string(SATURN_BINARY_DIR) + "/test_techniques_rank", directory.path(), std::to_string(rank),
-        std::to_string(listening.port), std::to_string(rank == 0 ? listening.fd.get() : -1)};
+    const std::vector<std::string> words = {binary_directory() + "/test_techniques_rank", directory.path(),
+                                            std::to_string(rank), std::to_string(listening.port),
+                                            std::to_string(rank == 0 ? listening.fd.get() : -1)};
     const pid_t pid = ::fork();
     REQUIRE(pid >= 0);
     if (pid == 0) {

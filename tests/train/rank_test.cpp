@@ -15,6 +15,7 @@
 #include "saturn/batch/batch.h"
 #include "saturn/batch/technique_spec.h"
 #include "saturn/worker/local_launcher.h"
+#include "tests/support/paths.h"
 #include "tests/support/temporary_directory.h"
 
 namespace saturn::train {
@@ -39,9 +40,9 @@ struct Told {
 class Attempt {
  public:
   explicit Attempt(const std::string& more_keys = "",
-                   const std::string& text = SATURN_SOURCE_DIR "/tests/train/genesis.txt") {
+                   const std::string& text = testing::source_directory() + "/tests/train/genesis.txt") {
     worker::LocalLauncherOptions options;
-    options.executable = std::string(SATURN_BINARY_DIR) + "/saturn";
+    options.executable = testing::binary_directory() + "/saturn";
     launcher = *worker::make_local_launcher(options, kClock);
     fs::copy_file(text, directory.file("text.txt"));
     REQUIRE(write_whole(
