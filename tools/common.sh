@@ -34,14 +34,16 @@ dependency_cache() {
   printf '%s\n' "${folder%/}"
 }
 
-# build <preset>: configures and builds against the cache, with ccache's folder inside it. As many jobs as there are cores, and no more than one per 2 GiB of free memory (CMake's pool bounds the heavy ones).
+# build <preset> [<target>...]: configures and builds against the cache, with ccache's folder inside it. As many
+# jobs as there are cores, and no more than one per 2 GiB of free memory (CMake's pool bounds the heavy ones).
 build() {
   local preset=$1 memory_gib jobs
+  shift
   memory_gib=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)
   jobs=$(nproc)
   ((jobs <= memory_gib / 2)) || jobs=$((memory_gib / 2 > 1 ? memory_gib / 2 : 1))
   export CCACHE_DIR=${CCACHE_DIR:-$SATURN_DEPS/ccache}
-  (cd "$root" && cmake --preset "$preset" -DSATURN_DEPS="$SATURN_DEPS" && cmake --build --preset "$preset" -j "$jobs") >&2
+  (cd "$root" && cmake --preset "$preset" -DSATURN_DEPS="$SATURN_DEPS" && cmake --build --preset "$preset" -j "$jobs" ${1:+--target "$@"}) >&2
 }
 
 has_nvidia_gpu() { compgen -G '/dev/nvidia[0-9]*' >/dev/null; }
