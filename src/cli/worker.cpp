@@ -20,8 +20,9 @@ constexpr bool kCudaBuild = false;
 Diagnostics refused(int control_fd, Diagnostics faults) {
   auto channel = worker::RankChannel::open(control_fd);
   if (!channel.ok()) return std::move(channel).faults();
+  const Diagnostic& first = faults.front();
   (*channel)->send(worker::Error{.error_class = worker::ErrorClass::bad_configuration,
-                                 .message = faults.front().where + ": " + faults.front().what});
+                                 .message = (first.where.empty() ? "" : first.where + ": ") + first.what});
   return faults;
 }
 
