@@ -7,21 +7,13 @@
 #include "saturn/view/gantt_text.h"
 #include "saturn/view/text.h"
 #include "tests/support/golden.h"
+#include "tests/view/lines.h"
 #include "tests/view/samples.h"
 
 namespace saturn::view {
 namespace {
 
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  for (std::size_t from = 0; from < text.size();) {
-    const std::size_t end = text.find('\n', from);
-    REQUIRE(end != std::string::npos);
-    lines.push_back(text.substr(from, end - from));
-    from = end + 1;
-  }
-  return lines;
-}
+using testing::lines_of;
 
 TEST_CASE("view/gantt_text: a small plan is drawn at several widths") {
   const Schedule schedule = testing::small_schedule();

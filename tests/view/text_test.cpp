@@ -8,20 +8,12 @@
 
 #include "saturn/base/random.h"
 #include "saturn/view/axis.h"
+#include "tests/view/lines.h"
 
 namespace saturn::view {
 namespace {
 
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  for (std::size_t from = 0; from < text.size();) {
-    const std::size_t end = text.find('\n', from);
-    REQUIRE(end != std::string::npos);
-    lines.push_back(text.substr(from, end - from));
-    from = end + 1;
-  }
-  return lines;
-}
+using testing::lines_of;
 
 TEST_CASE("view/text: control characters and malformed bytes are replaced") {
   CHECK(printable("a\x1b[31mb\n\tc", true) == "a?[31mb??c");
