@@ -55,18 +55,39 @@ TEST_SUITE("batch") {
     REQUIRE(batch.ok());
     const Job& job = batch->jobs[0];
     const batch::DataSource& data = batch->data.at("text");
-    const batch::Configuration single{.technique = "single"};
-    const batch::Configuration ddp{.technique = "ddp", .num_devices = 2, .num_ranks = 2};
     const auto memory = [&](const Job& of, const batch::Configuration& configuration) {
       return batch::find_technique(configuration.technique)->predicted_memory_bytes(of, data, configuration);
     };
-    const std::int64_t state = 16 * job.model.num_parameters;
-    const std::int64_t activations = std::int64_t{4} * 16 * 64 * 68 * 2;
-    CHECK(memory(job, single) == state + activations);
-    CHECK(memory(job, ddp) == state + activations / 2);
-    Job accumulating = job;
+    const batch::Configuration single{.technique = "single"};
+    const batch::Configuration ddp{.technique = "ddp", .num_devices = 2, .num_ranks = 2};
+    Job deeper = job;
+    deeper.model.num_layers *= 20;
+    Job accumulating = deeper;
     accumulating.micro_batches = 4;
-    CHECK(memory(accumulating, single) == state + activations / 4);
+    Json full = Json::object();
+    full["checkpointing"] = "full";
+    const batch::Configuration recomputing{.technique = "single", .knobs = full};
+    CHECK(memory(job, single) > 16 * job.model.num_parameters);
+    CHECK(memory(deeper, ddp) < memory(deeper, single));
+    CHECK(memory(accumulating, single) < memory(deeper, single));
+    CHECK(memory(deeper, recomputing) < memory(deeper, single));
+  }
+
+  TEST_CASE("batch/technique_spec: a step should take longer with recomputing and shorter on more devices") {
+    BatchFolder folder;
+    const auto batch = folder.read(testing::kPlainJob);
+    REQUIRE(batch.ok());
+    const auto time_s = [&](const batch::Configuration& configuration) {
+      return batch::find_technique(configuration.technique)
+          ->predicted_step_time_s(batch->jobs[0], batch->data.at("text"), configuration);
+    };
+    Json selective = Json::object();
+    selective["checkpointing"] = "selective";
+    CHECK(time_s({.technique = "single", .knobs = selective}) ==
+          doctest::Approx(7.0 / 6.0 * time_s({.technique = "single"})));
+    CHECK(time_s({.technique = "single", .num_devices = 2}) < time_s({.technique = "single"}));
+    CHECK(time_s({.technique = "ddp", .num_devices = 2, .num_ranks = 2}) >
+          time_s({.technique = "single", .num_devices = 2}));
   }
 
   TEST_CASE("batch/technique_spec: a configuration survives the trip through JSON") {

@@ -37,7 +37,8 @@ std::string to_text(const Configuration& configuration);
 Json to_json(const Configuration& configuration);
 Configuration configuration_from_json(JsonReader reader);
 
-/// A technique of this build.
+/// A technique of this build: a file in src/batch/techniques that ends in its entry, its other half in
+/// src/techniques, and one line for both in src/techniques/registry.def.
 struct TechniqueSpec {
   const char* name;
   const char* summary;     ///< one line for `saturn techniques`
@@ -45,11 +46,14 @@ struct TechniqueSpec {
   bool splits_batch;       ///< every rank takes its part of the rows of a batch
   /// Why the job cannot run this way on these devices; nothing where it can.
   std::optional<std::string> (*refusal)(const Job& job, const DeviceGroup& devices);
-  /// Configurations worth a trial, best guess first. Call only where there is no refusal.
+  /// Configurations that a search may try: a bounded grid of knobs (about 8), best guess first. A knob at its
+  /// default is left out. Call only where there is no refusal.
   std::vector<Configuration> (*candidates)(const Job& job, const DeviceGroup& devices);
   /// Bytes that the rank which needs most will need, without the libraries' own.
   std::int64_t (*predicted_memory_bytes)(const Job& job, const DataSource& data,
                                          const Configuration& configuration);
+  /// Seconds of a step, for an order among configurations of one job: only ratios mean something.
+  double (*predicted_step_time_s)(const Job& job, const DataSource& data, const Configuration& configuration);
 };
 
 /// Of this build, in printing order.

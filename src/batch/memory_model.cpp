@@ -1,0 +1,95 @@
+// The memory formulae, with where their constants come from.
+
+#include "saturn/batch/memory_model.h"
+
+#include <algorithm>
+#include <array>
+
+namespace saturn::batch {
+namespace {
+
+constexpr std::array kPolicies = {"none", "selective", "full"};
+
+// One piece of logits on its way through the head's loss: train::ops::head_cross_entropy.
+constexpr std::int64_t kLogitsPieceBytes = std::int64_t{96} << 20;
+constexpr std::int64_t kLogitsPieceRows = 64;
+
+int bytes_of_value(const Job& job) {
+  return job.precision == "fp32" ? 4 : 2;
+}
+
+std::int64_t feed_forward_of(const ModelSpec& model) {
+  const auto written = model.sizes.find("feed_forward");
+  const std::int64_t width =
+      written != model.sizes.end() && written->is_number_integer() ? written->get<std::int64_t>() : 0;
+  return width > 0 ? width : std::int64_t{4} * model.width;
+}
+
+}  // namespace
+
+const char* name_of(Checkpointing checkpointing) {
+  return kPolicies[static_cast<std::size_t>(checkpointing)];
+}
+
+std::optional<Checkpointing> checkpointing_of(const Json& knobs) {
+  const auto written = knobs.find("checkpointing");
+  if (written == knobs.end()) return Checkpointing::none;
+  if (!written->is_string()) return std::nullopt;
+  for (std::size_t i = 0; i < kPolicies.size(); ++i) {
+    if (written->get<std::string>() == kPolicies[i]) return static_cast<Checkpointing>(i);
+  }
+  return std::nullopt;
+}
+
+StateBytes state_bytes_per_parameter(const Job& job) {
+  return {.compute_copy = job.precision == "fp32" ? 0 : 2};
+}
+
+ParameterCounts parameter_counts(const ModelSpec& model) {
+  ParameterCounts counts{.block = model.num_layer_parameters, .all = model.num_parameters};
+  const std::int64_t width = model.width;
+  const std::int64_t outside = model.num_parameters - model.num_layers * model.num_layer_parameters;
+  counts.head_table = std::int64_t{model.vocabulary} * width;
+  const auto tied = model.sizes.find("tied_head");
+  const bool is_tied = tied != model.sizes.end() && tied->is_boolean() && tied->get<bool>();
+  counts.head = std::min(outside, 2 * width + (is_tied ? 0 : counts.head_table));  // the norm's two vectors
+  counts.embedding = outside - counts.head;
+  return counts;
+}
+
+std::int64_t ActivationBytes::kept(std::int64_t num_blocks, Checkpointing checkpointing) const {
+  const std::int64_t recomputed = checkpointing == Checkpointing::none   ? 0
+                                  : checkpointing == Checkpointing::full ? num_blocks
+                                                                         : (num_blocks + 1) / 2;
+  const std::int64_t again = recomputed > 0 ? block_kept : 0;
+  return recomputed * block_input + (num_blocks - recomputed) * block_kept + again;
+}
+
+// A block keeps, in values a token: its input and the attention's sum (C each, for the norms' backward), the
+// outputs of both norms (C each), queries, keys and values (3 C), the attention's output (C), and the
+// perceptron's activation and slope (F each). Attention never forms its matrix, dropout masks are drawn
+// again, and the maps' outputs that are only added are not kept. Source: the operators of train/ops.h.
+//
+// Backward of a block works with the gradients of its output and of one part's input (C each) and of the
+// widest hidden layer (F, or 3 C of the attention).
+ActivationBytes activation_bytes(const Job& job, const DataSource& data, std::int64_t num_rows) {
+  const std::int64_t tokens = num_rows * data.sequence_length;
+  const std::int64_t width = job.model.width;
+  const std::int64_t inner = feed_forward_of(job.model);
+  const std::int64_t value = bytes_of_value(job);
+  const std::int64_t row_bytes = std::max<std::int64_t>(1, job.model.vocabulary * value);
+  const std::int64_t piece_rows =
+      std::min(tokens, std::max<std::int64_t>(kLogitsPieceRows, kLogitsPieceBytes / row_bytes));
+  return {.block_input = tokens * width * value,
+          .block_kept = tokens * (8 * width + 2 * inner) * value,
+          .block_working = tokens * (2 * width + std::max(inner, 3 * width)) * value,
+          // The norm's input and output, the gradient of the latter, and a piece of logits.
+          .head = 3 * tokens * width * value + piece_rows * row_bytes};
+}
+
+std::int64_t rows_of_micro_batch(const Job& job, int num_ranks, int micro_batches) {
+  const int rows = (job.batch_size + num_ranks - 1) / num_ranks;
+  return (rows + micro_batches - 1) / micro_batches;
+}
+
+}  // namespace saturn::batch

@@ -1,0 +1,52 @@
+// A replica of the model on every rank, gradients summed over the ranks while backward runs.
+
+#include <algorithm>
+
+#include "batch/techniques/parts.h"
+
+namespace saturn::batch::techniques {
+namespace {
+
+std::optional<std::string> refusal(const Job& job, const DeviceGroup& devices) {
+  if (auto why = several_ranks_refusal(devices)) return why;
+  if (job.batch_size < num_whole_devices(devices)) return "needs a row of the batch for every rank";
+  return std::nullopt;
+}
+
+std::vector<Configuration> candidates(const Job&, const DeviceGroup& devices) {
+  return {configuration("ddp", devices, num_whole_devices(devices))};
+}
+
+// Gradients live from the start in the buckets that are summed: there is one copy of them, and all of it.
+std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, const Configuration& one) {
+  const ParameterCounts parameters = parameter_counts(job.model);
+  const ActivationBytes activations =
+      activation_bytes(job, data, rows_of_micro_batch(job, one.num_ranks, job.micro_batches));
+  // The head's gradient is made beside the bucket it is then added into.
+  return state_bytes_per_parameter(job).all() * parameters.all + 4 * parameters.head_table +
+         activations.kept(job.model.num_layers, checkpointing_in(one)) + activations.head;
+}
+
+// All but the first bucket is sent while backward goes on.
+double predicted_step_time_s(const Job& job, const DataSource& data, const Configuration& one) {
+  const Rates rates = rates_of(one.device_class, job.precision);
+  const double compute_s = compute_time_s(job, data, checkpointing_in(one), rates, one.num_devices);
+  const double sent_s =
+      2 * collective_time_s(4.0 * static_cast<double>(job.model.num_parameters), one.num_ranks, rates);
+  return compute_s + std::max(0.1 * sent_s, sent_s - compute_s / 2);
+}
+
+}  // namespace
+
+TechniqueSpec ddp() {
+  return {.name = "ddp",
+          .summary = "replicate the model, average gradients",
+          .applies_to = "two or more GPUs or CPU slots, one process each; every one holds the whole model",
+          .splits_batch = true,
+          .refusal = &refusal,
+          .candidates = &candidates,
+          .predicted_memory_bytes = &predicted_memory_bytes,
+          .predicted_step_time_s = &predicted_step_time_s};
+}
+
+}  // namespace saturn::batch::techniques
