@@ -252,6 +252,19 @@ void read(JsonReader& reader, Metric& metric) {
   metric.values = read_map(reader, "values");
 }
 
+Json members(const Warning& warning) {
+  return {{"step", warning.step},
+          {"about", warning.about},
+          {"class", to_string(warning.error_class)},
+          {"message", warning.message}};
+}
+void read(JsonReader& reader, Warning& warning) {
+  warning.step = reader.integer("step");
+  warning.about = reader.string("about");
+  warning.error_class = read_name(reader, "class", kErrorClasses);
+  warning.message = reader.string("message");
+}
+
 Json members(const Error& error) {
   return {{"class", to_string(error.error_class)}, {"message", error.message}};
 }
@@ -296,6 +309,8 @@ template <>
 constexpr const char* kType<CheckpointSaved> = "checkpoint";
 template <>
 constexpr const char* kType<Metric> = "metric";
+template <>
+constexpr const char* kType<Warning> = "warning";
 template <>
 constexpr const char* kType<Error> = "error";
 template <>

@@ -48,7 +48,8 @@ struct StateTensor {
   std::vector<std::int64_t> shape;    ///< of the whole tensor
   std::vector<std::int64_t> offsets;  ///< of the piece in it
   at::Tensor piece;
-  bool primary = true;  ///< of the ranks that hold this piece, this one writes it
+  bool primary = true;          ///< of the ranks that hold this piece, this one writes it
+  bool in_slow_memory = false;  ///< mapped from a file: written from where it is, never copied for a save
 };
 using StateVisitor = std::function<Result<void>(const StateTensor&)>;
 

@@ -18,7 +18,7 @@
 namespace saturn::worker {
 
 /// Raised whenever a message changes; a worker that speaks another version is ended at its `ready`.
-inline constexpr int kProtocolVersion = 1;
+inline constexpr int kProtocolVersion = 2;
 
 /// How the ranks of an attempt find each other: over loopback, on a port that is already bound.
 struct Rendezvous {
@@ -156,7 +156,16 @@ struct Finished {
   bool operator==(const Finished&) const = default;
 };
 
-using FromRank = std::variant<Ready, Heartbeat, Step, CheckpointSaved, Metric, Error, Finished>;
+/// Trouble that a rank lived with, from the rank that had it.
+struct Warning {
+  std::int64_t step = 0;  ///< steps done: those that could not be saved, or from which it goes on
+  std::string about;      ///< "checkpoint_not_saved", "checkpoint_damaged"
+  ErrorClass error_class = ErrorClass::internal;
+  std::string message;
+  bool operator==(const Warning&) const = default;
+};
+
+using FromRank = std::variant<Ready, Heartbeat, Step, CheckpointSaved, Metric, Warning, Error, Finished>;
 
 std::string to_string(Mode mode);
 std::string to_string(ErrorClass error_class);
