@@ -61,9 +61,7 @@ class Ddp final : public train::Technique {
   Result<void> for_each_state(const train::StateVisitor& visit) override {
     return replica_.for_each_state(visit, /*primary=*/context_.communicator.rank() == 0);
   }
-  Result<train::NamedTensors> gather_weights() override {
-    return context_.communicator.rank() == 0 ? replica_.weights() : train::NamedTensors{};
-  }
+  at::Tensor gather_weight(std::size_t index) override { return replica_.weight(index); }
 
  private:
   void make_reducer() {

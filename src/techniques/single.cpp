@@ -33,7 +33,7 @@ class Single final : public train::Technique {
   Result<void> for_each_state(const train::StateVisitor& visit) override {
     return replica_.for_each_state(visit, /*primary=*/true);
   }
-  Result<train::NamedTensors> gather_weights() override { return replica_.weights(); }
+  at::Tensor gather_weight(std::size_t index) override { return replica_.weight(index); }
 
  private:
   train::Replica replica_;

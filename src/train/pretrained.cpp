@@ -145,16 +145,15 @@ Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std
   return std::unique_ptr<WeightSource>(std::make_unique<StoredWeights>(std::move(files), std::move(tensors)));
 }
 
-Result<void> write_weights(const Model& model, const NamedTensors& weights, const std::string& directory) {
+Result<void> write_weights(const Model& model, const WeightOf& weight_of, const std::string& directory) {
   std::vector<StoredTensor> tensors;
-  for (const auto& [name, tensor] : weights) {
-    SATURN_CHECK(tensor.is_cpu() && tensor.scalar_type() == at::kFloat,
-                 "weights are written in fp32 from the CPU");
-    tensors.push_back({.name = name, .dtype = Dtype::f32, .shape = tensor.sizes().vec(), .bytes = {}});
-  }
-  at::Tensor held;  // keeps a contiguous copy until the next tensor is asked for
+  for (const ParameterPtr& parameter : model.parameters())
+    tensors.push_back({.name = parameter->name, .dtype = Dtype::f32, .shape = parameter->shape, .bytes = {}});
+  at::Tensor held;  // until the next tensor is asked for
   const formats::TensorBytes bytes_of = [&](std::size_t index) {
-    held = weights[index].second.contiguous();
+    held = weight_of(index).contiguous();
+    SATURN_CHECK(held.is_cpu() && held.scalar_type() == at::kFloat,
+                 "weights are written in fp32 from the CPU");
     return std::string_view(static_cast<const char*>(held.const_data_ptr()), held.nbytes());
   };
   return formats::write_safetensors_directory(directory, tensors, bytes_of,

@@ -48,6 +48,7 @@ class Rank {
     }
     const std::int64_t done = training_->num_done();
     const std::int64_t peak_bytes = training_->memory_peak_bytes();
+    times_.merge(training_->measured());
     training_->shut_down();
     times_["start_s"] = start_s_;
     controller_.send(worker::Finished{.steps = done,

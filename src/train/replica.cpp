@@ -103,11 +103,8 @@ Result<void> Replica::for_each_state(const StateVisitor& visit, bool primary) {
   return {};
 }
 
-NamedTensors Replica::weights() const {
-  NamedTensors named;
-  for (std::size_t i = 0; i < parameters_.size(); ++i)
-    named.emplace_back(parameters_[i]->name, leaves_[i].detach().cpu());
-  return named;
+at::Tensor Replica::weight(std::size_t index) const {
+  return leaves_[index].detach().cpu();
 }
 
 }  // namespace saturn::train

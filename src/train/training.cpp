@@ -14,6 +14,7 @@
 #include <cmath>
 
 #include "failure.h"
+#include "saturn/base/check.h"
 #include "saturn/base/nearest.h"
 #include "saturn/batch/samples.h"
 #include "saturn/train/memory.h"
@@ -120,7 +121,8 @@ void Training::make_technique(const worker::Assign& assign) {
                                .configuration = configuration_,
                                .model = std::move(model),
                                .communicator = *communicator_,
-                               .device = device_});
+                               .device = device_,
+                               .directory = assign.job_directory});
   }
   if (!technique_)
     throw Failure(ErrorClass::unsupported, "this training library has no technique " +
@@ -246,8 +248,21 @@ void Training::load(const std::string& directory) {
 
 void Training::write_model(const std::string& directory) {
   expect_long_waits(true);
-  const NamedTensors weights = require(technique_->gather_weights(), ErrorClass::internal);
-  if (is_first_rank()) require(write_weights(technique_->model(), weights, directory), ErrorClass::internal);
+  // Every weight is gathered once, by all ranks in one order; one that cannot write goes on taking part.
+  const std::size_t num_weights = technique_->model().parameters().size();
+  std::size_t next = 0;
+  Result<void> written;
+  if (is_first_rank()) {
+    written = write_weights(
+        technique_->model(),
+        [&](std::size_t index) {
+          SATURN_CHECK(index == next, "weights are written in the order in which they are gathered");
+          return technique_->gather_weight(next++);
+        },
+        directory);
+  }
+  while (next < num_weights) (void)technique_->gather_weight(next++);
+  require(written, ErrorClass::internal);
   expect_long_waits(false);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -65,6 +66,7 @@ class Training {
   bool is_first_rank() const { return communicator_->rank() == 0; }
   const batch::Job& job() const { return job_; }
   std::int64_t memory_peak_bytes() const;
+  std::map<std::string, double> measured() const { return technique_->measured(); }
 
  private:
   void make_technique(const worker::Assign& assign);

@@ -20,6 +20,8 @@
 namespace saturn {
 namespace {
 
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
 /// The value, or the end of this process with the faults on stderr.
 template <class T>
 T must(Result<T> result) {
@@ -57,7 +59,7 @@ std::vector<data::MicroBatch> micro_batches_of(const at::Tensor& batch, std::int
   return all;
 }
 
-void write_tensors(const std::string& path, const train::NamedTensors& tensors) {
+void write_tensors(const std::string& path, const NamedTensors& tensors) {
   std::vector<formats::StoredTensor> described;
   for (const auto& [name, tensor] : tensors) {
     described.push_back(
@@ -83,7 +85,7 @@ int run(char** arguments) {
 
   const at::Tensor batches = read_batches(arguments[2]);
   const std::int64_t num_targets = batches.size(1) * (batches.size(2) - 1);
-  train::NamedTensors out;
+  NamedTensors out;
   at::Tensor losses = at::empty({batches.size(0)}, at::kFloat);
   at::Tensor norms = at::empty({batches.size(0)}, at::kFloat);
   for (std::int64_t step = 0; step < batches.size(0); ++step) {
@@ -105,7 +107,8 @@ int run(char** arguments) {
   out.emplace_back("losses", losses);
   out.emplace_back("norms", norms);
   write_tensors(arguments[3], out);
-  must(train::write_weights(*model, replica.weights(), arguments[4]));
+  must(train::write_weights(
+      *model, [&](std::size_t index) { return replica.weight(index); }, arguments[4]));
   return 0;
 }
 

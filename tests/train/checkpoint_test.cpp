@@ -29,7 +29,7 @@ class Boxes final : public Technique {
   Result<void> prepare(WeightSource&) override { return {}; }
   Result<StepStats> step(const MicroBatches&, double) override { return StepStats{}; }
   Result<EvaluationSums> evaluate(const MicroBatches&) override { return EvaluationSums{}; }
-  Result<NamedTensors> gather_weights() override { return NamedTensors{}; }
+  at::Tensor gather_weight(std::size_t) override { return {}; }
   void state_loaded() override { loaded = true; }
   Result<void> for_each_state(const StateVisitor& visit) override {
     for (const StateTensor& box : boxes_) SATURN_TRY_VOID(visit(box));

@@ -8,6 +8,8 @@
 namespace saturn::train {
 namespace {
 
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
 std::unique_ptr<Model> toy() {
   const Result<batch::ModelSpec> spec = batch::find_model("gpt2-toy", ".", {});
   REQUIRE(spec.ok());
@@ -46,7 +48,8 @@ TEST_SUITE("train") {
     testing::TemporaryDirectory directory;
     const std::unique_ptr<Model> model = toy();
     const NamedTensors weights = random_weights(*model, 3);
-    REQUIRE(write_weights(*model, weights, directory.file("model")).ok());
+    const WeightOf weight_of = [&](std::size_t index) { return weights[index].second; };
+    REQUIRE(write_weights(*model, weight_of, directory.file("model")).ok());
     Result<std::unique_ptr<WeightSource>> source = open_weights(*model, directory.file("model"));
     REQUIRE(source.ok());
     for (std::size_t i = 0; i < weights.size(); ++i) {

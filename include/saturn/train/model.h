@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -108,11 +109,11 @@ Result<std::unique_ptr<Model>> make_model(const batch::ModelSpec& spec, const Mo
 /// The weights of a Hugging Face directory for `model`; missing, extra and mis-shaped tensors are all named.
 Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std::string& directory);
 
-/// Whole weights by name, as `write_weights` takes them: fp32, on the CPU.
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+/// The whole weight of parameter `index` of Model::parameters(): fp32, on the CPU. Good until the next call.
+using WeightOf = std::function<at::Tensor(std::size_t index)>;
 
 /// Writes `directory` (made where absent): model.safetensors, sharded where large, and config.json, as
-/// `transformers` loads them.
-Result<void> write_weights(const Model& model, const NamedTensors& weights, const std::string& directory);
+/// `transformers` loads them. Each weight is asked for once, in ascending order.
+Result<void> write_weights(const Model& model, const WeightOf& weight_of, const std::string& directory);
 
 }  // namespace saturn::train

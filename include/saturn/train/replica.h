@@ -40,7 +40,7 @@ class Replica {
 
   EvaluationSums evaluate(const MicroBatches& batches);
   Result<void> for_each_state(const StateVisitor& visit, bool primary);
-  NamedTensors weights() const;
+  at::Tensor weight(std::size_t index) const;  ///< as Technique::gather_weight
 
  private:
   void refresh_compute_copies();

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -60,6 +61,7 @@ struct TechniqueContext {
   std::unique_ptr<Model> model;
   Communicator& communicator;
   c10::Device device{c10::kCPU};
+  std::string directory = {};  ///< where it may put files while it runs; empty = the system's temporary one
 };
 
 /// One way to train. Calls come in this order, on every rank alike: `prepare` once, then any of the others.
@@ -93,8 +95,13 @@ class Technique {
   /// Waits until the device has done what was asked of it, so that a clock read next is honest.
   void synchronize() const;
 
-  /// All weights, whole, in fp32 on the CPU: on rank 0 (others may return nothing). A collective.
-  virtual Result<NamedTensors> gather_weights() = 0;
+  /// The whole weight of parameter `index` of Model::parameters(), in fp32 on the CPU: on rank 0 (others may
+  /// return an undefined tensor). A collective, called for every index in ascending order; a tensor may share
+  /// memory that the next call writes, so that no one ever holds a whole model.
+  virtual at::Tensor gather_weight(std::size_t index) = 0;
+
+  /// Numbers of the technique's own about the steps so far, such as "hidden_copy_share".
+  virtual std::map<std::string, double> measured() const { return {}; }
 
   const Model& model() const { return *context_.model; }
 
