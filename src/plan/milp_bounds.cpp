@@ -12,6 +12,7 @@ namespace saturn::plan {
 namespace {
 
 constexpr std::size_t kMostPatterns = 1500;
+constexpr double kLeastExclusion = 0.1;  // of T: shorter tasks find room beside something
 
 // A dual feasible function of time: values on t / T that add up to at most 1 over any jobs that follow each
 // other within T.
@@ -162,6 +163,7 @@ class Model {
   void add_cover(LinearProgram& program, Time time, int makespan, double fixed) {
     for (std::size_t g = 0; g < groups_.size(); ++g) {
       const Group& group = groups_[g];
+      add_exclusions(program, time, makespan, fixed, g);
       const auto limit = [&] {
         const int row = makespan < 0 ? program.add_row(-kUnbounded, group.count * fixed)
                                      : program.add_row(-kUnbounded, 0.0);
@@ -191,6 +193,52 @@ class Model {
         for (std::size_t w = 0; w < counts.size(); ++w) {
           if (counts[w] > 0) program.put(rows[w], column, counts[w]);
         }
+      }
+    }
+  }
+
+  // A pattern may hold a width twice, a task may not run beside itself. Tasks wider than G - w, where w is at
+  // most half of the node, follow each other, and none of them runs beside a task of width w: on the node of
+  // that task all their times and its own add up to at most T, on every other node theirs do.
+  template <class Time>
+  void add_exclusions(LinearProgram& program, Time time, int makespan, double fixed, std::size_t g) {
+    const Group& group = groups_[g];
+    for (const int width : group.widths) {
+      if (2 * width > group.width) break;
+      // One column holds what the wide tasks ask for, so that the rows of the narrow ones stay short.
+      const int wide = program.add_column(0.0);
+      const int sum = program.add_row(0.0, kUnbounded);
+      program.put(sum, wide, 1.0);
+      bool any = false;
+      for (const Choice& choice : choices_) {
+        const double asks = choice.group == g && group.widths[choice.width_index] > group.width - width
+                                ? time(time_s(choice))
+                                : 0.0;
+        if (asks <= 0.0) continue;
+        program.put(sum, choice.column, -asks);
+        any = true;
+      }
+      if (!any) continue;
+      for (std::size_t k = 0; k < types_.size(); ++k) {
+        // Of equal tasks as many as fit run beside each other.
+        const double beside =
+            std::min(static_cast<double>(types_[k].tasks.size()), std::floor(group.width / width));
+        std::vector<LinearProgram::Entry> own;
+        double most = 0.0;
+        for (const Choice& choice : choices_) {
+          const int own_width = choice.group == g && choice.type == k ? group.widths[choice.width_index] : 0;
+          // A mode that is itself wide counts once, in `wide`.
+          if (own_width < width || own_width > group.width - width) continue;
+          const double asks = time(time_s(choice)) / beside;
+          if (asks <= 0.0) continue;
+          own.push_back({choice.column, asks});
+          most = std::max(most, asks);
+        }
+        if (most < kLeastExclusion) continue;
+        const int row = program.add_row(-kUnbounded, makespan < 0 ? group.count * fixed : 0.0);
+        if (makespan >= 0) program.put(row, makespan, -group.count);
+        program.put(row, wide, 1.0);
+        for (const auto& [column, asks] : own) program.put(row, column, asks);
       }
     }
   }
