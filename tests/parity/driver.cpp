@@ -15,7 +15,8 @@
 #include "saturn/batch/batch.h"
 #include "saturn/data/micro_batch.h"
 #include "saturn/formats/safetensors.h"
-#include "saturn/train/replica.h"
+#include "saturn/train/placed_technique.h"
+#include "saturn/train/whole_placement.h"
 
 namespace saturn {
 namespace {
@@ -80,8 +81,11 @@ int run(char** arguments) {
 
   const std::unique_ptr<train::Model> model = must(train::make_model(job.model, {}));
   const std::unique_ptr<train::WeightSource> weights = must(train::open_weights(*model, job.model.directory));
-  train::Replica replica(*model, job, c10::kCPU);
-  must(replica.place(*weights));
+  const std::unique_ptr<train::Communicator> alone = must(train::Communicator::connect({}));
+  train::WholePlacement placement(
+      {.model = *model, .job = job, .data = *alone, .end_layer = model->layers.size()});
+  must(placement.place(*weights));
+  train::HeldOptimizer optimizer(job.optimizer, placement);
 
   const at::Tensor batches = read_batches(arguments[2]);
   const std::int64_t num_targets = batches.size(1) * (batches.size(2) - 1);
@@ -89,18 +93,23 @@ int run(char** arguments) {
   at::Tensor losses = at::empty({batches.size(0)}, at::kFloat);
   at::Tensor norms = at::empty({batches.size(0)}, at::kFloat);
   for (std::int64_t step = 0; step < batches.size(0); ++step) {
-    replica.begin_step();
+    placement.begin_step();
+    train::MicroBatches batches_of_step{.step = step,
+                                        .num_rows = batches.size(1),
+                                        .num_targets = num_targets,
+                                        .parts = micro_batches_of(batches[step], job.micro_batches)};
     double loss_sum = 0.0;
-    for (const train::MicroBatch& part : micro_batches_of(batches[step], job.micro_batches)) {
-      loss_sum += replica.accumulate(part, step, num_targets).item<double>();
+    for (const train::MicroBatch& part : batches_of_step.parts) {
+      const train::StepContext context = train::training_context(job, batches_of_step, part);
+      loss_sum += train::accumulate(placement, *model, part, context, num_targets, c10::kCPU).item<double>();
     }
+    placement.finish_gradients();
     if (step == 0) {
-      const std::vector<train::ParameterPtr> parameters = model->parameters();
-      for (std::size_t i = 0; i < parameters.size(); ++i) {
-        out.emplace_back("gradient." + parameters[i]->name, replica.leaves()[i].grad().clone().contiguous());
+      for (const train::HeldTensor& held : placement.held()) {
+        out.emplace_back("gradient." + held.parameter->name, held.gradient.clone().contiguous());
       }
     }
-    const train::StepStats stats = replica.update(step, job.optimizer.lr, loss_sum);
+    const train::StepStats stats = optimizer.update(step, job.optimizer.lr, loss_sum, *alone);
     losses[step] = loss_sum / static_cast<double>(num_targets);
     norms[step] = stats.gradient_norm;
   }
@@ -108,7 +117,7 @@ int run(char** arguments) {
   out.emplace_back("norms", norms);
   write_tensors(arguments[3], out);
   must(train::write_weights(
-      *model, [&](std::size_t index) { return replica.weight(index); }, arguments[4]));
+      *model, [&](std::size_t index) { return placement.held()[index].weight; }, arguments[4]));
   return 0;
 }
 

@@ -20,6 +20,7 @@ namespace saturn::testing {
 Json to_json(const GroupRun& run) {
   return {{"technique", run.technique},
           {"num_ranks", run.num_ranks},
+          {"knobs", run.knobs},
           {"batch_size", run.batch_size},
           {"micro_batches", run.micro_batches},
           {"num_samples", run.num_samples},
@@ -39,6 +40,7 @@ GroupRun group_run_from_json(const Json& json) {
   GroupRun run;
   json.at("technique").get_to(run.technique);
   json.at("num_ranks").get_to(run.num_ranks);
+  run.knobs = json.at("knobs");
   json.at("batch_size").get_to(run.batch_size);
   json.at("micro_batches").get_to(run.micro_batches);
   json.at("num_samples").get_to(run.num_samples);

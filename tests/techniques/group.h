@@ -14,6 +14,7 @@ namespace saturn::testing {
 struct GroupRun {
   std::string technique = "single";
   int num_ranks = 1;
+  Json knobs = Json::object();
   int batch_size = 8;
   int micro_batches = 1;
   int num_samples = 30;

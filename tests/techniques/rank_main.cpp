@@ -84,7 +84,8 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
   job.dropout = run.dropout;
   job.seed = 17;
   job.optimizer = {.lr = run.learning_rate, .weight_decay = 0.1, .clip_norm = run.clip_norm};
-  const batch::Configuration configuration{.technique = run.technique, .num_ranks = run.num_ranks};
+  const batch::Configuration configuration{
+      .technique = run.technique, .num_ranks = run.num_ranks, .knobs = run.knobs};
   auto communicator = require(train::Communicator::connect({.port = port,
                                                             .listen_fd = listen_fd,
                                                             .key = "test",

@@ -1,0 +1,69 @@
+// What techniques that hold their parameters by a Placement share: the order of a step, the norm over all
+// ranks, the update, state for checkpoints, and whole weights at the end.
+
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "saturn/base/result.h"
+#include "saturn/train/optimizer.h"
+#include "saturn/train/placement.h"
+#include "saturn/train/technique.h"
+
+namespace saturn::train {
+
+/// A micro-batch's place in the training: `num_targets` and `step` are the global batch's.
+StepContext training_context(const batch::Job& job, const MicroBatches& batches, const MicroBatch& batch);
+
+/// Forward and backward of one micro-batch through all layers; gradients add up. Returns the summed loss,
+/// fp64, still on the device (zero where the rows do not count).
+at::Tensor accumulate(Placement& placement, const Model& model, const MicroBatch& batch,
+                      const StepContext& context, std::int64_t num_targets, c10::Device device);
+
+/// The optimiser over what a placement holds.
+class HeldOptimizer {
+ public:
+  HeldOptimizer(const batch::Optimizer& settings, Placement& placement);
+
+  /// Clips by the norm of the gradients of all ranks of `world` and updates, unless the norm is not finite.
+  /// A collective. `stats.loss_sum` is `loss_sum`.
+  StepStats update(std::int64_t step, double learning_rate, double loss_sum, Communicator& world);
+
+  const Optimizer& optimizer() const { return optimizer_; }
+
+ private:
+  batch::Optimizer settings_;
+  Placement& placement_;
+  Optimizer optimizer_;
+};
+
+/// By default every rank runs the whole model over its micro-batches, one after the other: a technique then
+/// only says how it holds the parameters. A pipeline replaces `step` and `evaluate` too.
+class PlacedTechnique : public Technique {
+ public:
+  using Technique::Technique;
+
+  Result<void> prepare(WeightSource& source) override;
+  Result<StepStats> step(const MicroBatches& batches, double learning_rate) override;
+  Result<EvaluationSums> evaluate(const MicroBatches& batches) override;
+  Result<void> for_each_state(const StateVisitor& visit) override;
+  void state_loaded() override;
+  at::Tensor gather_weight(std::size_t index) override;
+
+ protected:
+  /// Called by `prepare`, once. Errors: Kind::input for knobs that cannot be.
+  virtual Result<std::unique_ptr<Placement>> make_placement() = 0;
+
+  /// Of all layers, over all ranks, with the knobs that every technique has.
+  Result<PlacementContext> whole_model_context();
+
+  Placement& placement() { return *placement_; }
+  HeldOptimizer& optimizer() { return *optimizer_; }
+
+ private:
+  std::unique_ptr<Placement> placement_;
+  std::optional<HeldOptimizer> optimizer_;
+};
+
+}  // namespace saturn::train

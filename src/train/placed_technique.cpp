@@ -1,0 +1,171 @@
+// One step over a placement, and its state and weights as others see them.
+
+#include "saturn/train/placed_technique.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
+
+#include "saturn/batch/batch.h"
+#include "saturn/batch/technique_spec.h"
+
+namespace saturn::train {
+namespace {
+
+std::vector<OptimizedTensor> optimized_of(const Placement& placement) {
+  std::vector<OptimizedTensor> all;
+  for (const HeldTensor& held : placement.held()) all.push_back({held.weight, held.parameter->decays});
+  return all;
+}
+
+std::vector<at::Tensor> gradients_of(const Placement& placement, bool primary_only) {
+  std::vector<at::Tensor> all;
+  for (const HeldTensor& held : placement.held())
+    if (!primary_only || held.primary) all.push_back(held.gradient);
+  return all;
+}
+
+/// Norm of the gradient of the whole model, the same on all ranks.
+double gradient_norm(const Placement& placement, Communicator& world, c10::Device device) {
+  if (placement.holds_all()) return global_norm(gradients_of(placement, /*primary_only=*/false));
+  const double mine = global_norm(gradients_of(placement, /*primary_only=*/true));
+  at::Tensor squares = at::full({1}, mine * mine, at::TensorOptions(device).dtype(at::kDouble));
+  world.sum(squares);
+  return std::sqrt(squares.item<double>());
+}
+
+at::Tensor body(Placement& placement, const Model& model, const at::Tensor& inputs,
+                const StepContext& context) {
+  at::Tensor activation = inputs;
+  for (std::size_t i = 0; i + 1 < model.layers.size(); ++i)
+    activation = placement.forward(i, activation, context);
+  return activation;
+}
+
+}  // namespace
+
+StepContext training_context(const batch::Job& job, const MicroBatches& batches, const MicroBatch& batch) {
+  return {.seed = job.seed,
+          .step = batches.step,
+          .first_row = batch.rows.first,
+          .training = true,
+          .loss_weight = batch.rows.counts ? 1.0 / static_cast<double>(batches.num_targets) : 0.0};
+}
+
+at::Tensor accumulate(Placement& placement, const Model& model, const MicroBatch& batch,
+                      const StepContext& context, std::int64_t num_targets, c10::Device device) {
+  const at::Tensor input = body(placement, model, batch.inputs.to(device), context);
+  const at::Tensor loss = placement.loss(input, batch.targets.to(device), context);
+  torch::autograd::backward({loss}, {});
+  return loss.detach().to(at::kDouble) * static_cast<double>(num_targets);
+}
+
+HeldOptimizer::HeldOptimizer(const batch::Optimizer& settings, Placement& placement)
+    : settings_(settings), placement_(placement), optimizer_(settings, optimized_of(placement)) {}
+
+StepStats HeldOptimizer::update(std::int64_t step, double learning_rate, double loss_sum,
+                                Communicator& world) {
+  StepStats stats{.loss_sum = loss_sum,
+                  .gradient_norm = gradient_norm(placement_, world, placement_.device())};
+  stats.applied = std::isfinite(stats.gradient_norm);
+  if (!stats.applied) return stats;
+  optimizer_.step(gradients_of(placement_, /*primary_only=*/false), step, learning_rate,
+                  clip_scale(stats.gradient_norm, settings_.clip_norm));
+  placement_.weights_changed();
+  return stats;
+}
+
+Result<PlacementContext> PlacedTechnique::whole_model_context() {
+  SATURN_TRY(const Checkpointing checkpointing, checkpointing_of(context_.configuration.knobs));
+  return PlacementContext{.model = *context_.model,
+                          .job = context_.job,
+                          .data = context_.communicator,
+                          .device = context_.device,
+                          .first_layer = 0,
+                          .end_layer = context_.model->layers.size(),
+                          .checkpointing = checkpointing};
+}
+
+Result<void> PlacedTechnique::prepare(WeightSource& source) {
+  SATURN_TRY(placement_, make_placement());
+  SATURN_TRY_VOID(placement_->place(source));
+  optimizer_.emplace(context_.job.optimizer, *placement_);
+  return {};
+}
+
+Result<StepStats> PlacedTechnique::step(const MicroBatches& batches, double learning_rate) {
+  placement_->begin_step();
+  at::Tensor loss_sum = at::zeros({}, at::TensorOptions(context_.device).dtype(at::kDouble));
+  for (const MicroBatch& batch : batches.parts) {
+    // Gradients of all but the last micro-batch may stay on this rank; the last one's backward sends the
+    // sums.
+    if (&batch == &batches.parts.back()) placement_->expect_last_backward();
+    loss_sum +=
+        accumulate(*placement_, *context_.model, batch, training_context(context_.job, batches, batch),
+                   batches.num_targets, context_.device);
+  }
+  placement_->finish_gradients();
+  return optimizer_->update(batches.step, learning_rate, loss_sum.item<double>(), context_.communicator);
+}
+
+Result<EvaluationSums> PlacedTechnique::evaluate(const MicroBatches& batches) {
+  const at::NoGradGuard no_grad;
+  placement_->begin_evaluation();
+  EvaluationSums sums;
+  for (const MicroBatch& batch : batches.parts) {
+    // Rows that do not count still take part: a placement's forward may be a collective.
+    const StepContext context{.seed = context_.job.seed, .first_row = batch.rows.first, .training = false};
+    const at::Tensor input = body(*placement_, *context_.model, batch.inputs.to(context_.device), context);
+    const at::Tensor loss = placement_->loss(input, batch.targets.to(context_.device), context);
+    if (!batch.rows.counts) continue;
+    sums.loss_sum += loss.item<double>();
+    sums.num_targets += batch.targets.numel();
+  }
+  return sums;
+}
+
+Result<void> PlacedTechnique::for_each_state(const StateVisitor& visit) {
+  const std::vector<HeldTensor>& held = placement_->held();
+  for (std::size_t i = 0; i < held.size(); ++i) {
+    for (const Box& box : held[i].part.boxes) {
+      StateTensor state{.name = held[i].parameter->name,
+                        .role = "weight",
+                        .shape = held[i].parameter->shape,
+                        .offsets = box.offsets,
+                        .piece = box.of(held[i].weight),
+                        .primary = held[i].primary};
+      SATURN_TRY_VOID(visit(state));
+      for (const OptimizerState& own : optimizer_->optimizer().state()) {
+        state.role = own.role;
+        state.piece = box.of(own.tensors[i]);
+        SATURN_TRY_VOID(visit(state));
+      }
+    }
+  }
+  return {};
+}
+
+void PlacedTechnique::state_loaded() {
+  placement_->weights_changed();
+}
+
+at::Tensor PlacedTechnique::gather_weight(std::size_t index) {
+  if (placement_->holds_all()) return placement_->held()[index].weight.cpu();
+  // Every rank adds what is its own to zeros.
+  const ParameterPtr parameter = context_.model->parameters()[index];
+  at::Tensor whole = at::zeros(parameter->shape, at::TensorOptions(at::kFloat).device(context_.device));
+  for (const HeldTensor& held : placement_->held()) {
+    if (held.parameter != parameter || !held.primary) continue;
+    for (const Box& box : held.part.boxes) {
+      at::Tensor target = whole;
+      for (std::size_t d = 0; d < box.sizes.size(); ++d)
+        target = target.narrow(static_cast<std::int64_t>(d), box.offsets[d], box.sizes[d]);
+      target.copy_(box.of(held.weight));
+    }
+  }
+  context_.communicator.sum(whole);
+  return whole.cpu();
+}
+
+}  // namespace saturn::train

@@ -1,0 +1,88 @@
+// A block as one node of the autograd graph, which makes its own small graph in backward.
+
+#include "saturn/train/recompute.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+
+#include "saturn/base/check.h"
+
+namespace saturn::train {
+namespace {
+
+using torch::autograd::variable_list;
+
+class Recompute final : public torch::autograd::Node {
+ public:
+  Recompute(std::function<at::Tensor(const at::Tensor&)> run, const at::Tensor& input, variable_list weights)
+      : run_(std::move(run)),
+        input_(input.detach()),
+        input_requires_grad_(input.requires_grad()),
+        weights_(std::move(weights)) {}
+
+  variable_list apply(variable_list&& gradients) override {
+    SATURN_CHECK(run_, "a block runs backward once for each forward");
+    const at::AutoGradMode with_graph(true);
+    const at::Tensor input = input_.detach();
+    variable_list asked = weights_;
+    if (input_requires_grad_) {
+      input.requires_grad_(true);
+      asked.insert(asked.begin(), input);
+    }
+    const at::Tensor output = run_(input);
+    variable_list given = torch::autograd::grad({output}, asked, {gradients[0]}, /*retain_graph=*/false,
+                                                /*create_graph=*/false, /*allow_unused=*/true);
+    if (!input_requires_grad_) given.insert(given.begin(), at::Tensor());
+    return given;
+  }
+
+  void release_variables() override {
+    run_ = nullptr;
+    input_.reset();
+    weights_.clear();
+  }
+
+ private:
+  std::function<at::Tensor(const at::Tensor&)> run_;
+  at::Tensor input_;
+  bool input_requires_grad_;
+  variable_list weights_;
+};
+
+}  // namespace
+
+Result<Checkpointing> checkpointing_of(const Json& knobs) {
+  const auto knob = knobs.find("checkpointing");
+  if (knob == knobs.end() || *knob == "none") return Checkpointing::none;
+  if (*knob == "selective") return Checkpointing::selective;
+  if (*knob == "full") return Checkpointing::full;
+  return Diagnostic{.where = "knobs#/checkpointing",
+                    .what = "this is " + to_line(*knob),
+                    .expected = "none, selective or full"};
+}
+
+bool runs_again(Checkpointing checkpointing, const Model& model, std::size_t layer) {
+  const bool is_block = layer > 0 && layer + 1 < model.layers.size();
+  return is_block && (checkpointing == Checkpointing::full ||
+                      (checkpointing == Checkpointing::selective && layer % 2 == 1));
+}
+
+at::Tensor recomputed(std::function<at::Tensor(const at::Tensor&)> run, const at::Tensor& input,
+                      const std::vector<at::Tensor>& weights) {
+  if (!at::GradMode::is_enabled()) return run(input);
+  at::Tensor output;
+  {
+    const at::NoGradGuard no_graph;
+    output = run(input).detach();
+  }
+  const auto node = std::make_shared<Recompute>(std::move(run), input, weights);
+  variable_list sources = weights;
+  sources.insert(sources.begin(), input);
+  node->set_next_edges(torch::autograd::collect_next_edges(sources));
+  torch::autograd::set_history(output, node);
+  return output;
+}
+
+}  // namespace saturn::train
