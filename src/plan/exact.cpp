@@ -1,40 +1,56 @@
-// Chronological branch and bound.
+// Dealing tasks to nodes, with one exact search per kind of node behind it.
 
 #include "plan/exact.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
+#include <unordered_map>
 
 #include "plan/bounds.h"
 #include "plan/patterns.h"
-#include "plan/timeline.h"
 #include "saturn/base/check.h"
-#include "saturn/base/random.h"
 
 namespace saturn::plan {
 namespace {
 
-constexpr std::size_t kSeenStates = std::size_t{1} << 20;
+constexpr std::int64_t kGlance = 500;  // nodes spent on a share that is not complete yet
+constexpr std::int64_t kLook = 20000;  // on each share of a complete deal before any is searched long
+constexpr std::int64_t kLongestLook = 40000000;  // on one share, where there are others to turn to
+constexpr std::size_t kMostShares = 2000000;
 
-// A width function over all node groups: what a mode asks for per second, and the most that k free devices of
-// a group can give.
-struct WidthFunction {
-  std::vector<std::vector<double>> of_mode;   // [task][mode]
-  std::vector<std::vector<double>> capacity;  // [node][k], k = 0..width
-};
-
-struct Option {
-  int mode;
-  int width;
-  double time_s;
+// What is known of one share on one kind of node.
+struct Share {
+  double refuted_s = -1.0;  // cannot be over by then
+  double found_s = kNever;  // can be over by then, by `starts`
+  std::int64_t spent = 0;   // nodes, without a result for `tried_s`
+  double tried_s = -1.0;
+  std::vector<NodeSearch::Start> starts;
 };
 
 }  // namespace
 
+bool exact_applies(const Reduced& reduced) {
+  return reduced.plain && reduced.tasks.size() <= kMostExactTasks &&
+         std::all_of(reduced.nodes.begin(), reduced.nodes.end(),
+                     [](const ReducedNode& node) { return node.width <= NodeSearch::kMostWidth; });
+}
+
 struct ExactSearch::State {
-  explicit State(const Reduced& problem) : reduced(problem) {
-    // Tasks with the largest least area first: they fail soonest. Twins stay in their order.
+  // Nodes of one class and width.
+  struct Kind {
+    int device_class = 0;
+    int width = 0;
+    std::unique_ptr<NodeSearch> search;
+    std::unordered_map<std::uint64_t, Share> shares;
+  };
+  // A width function over all kinds: what a task asks for at least on each, and what a second gives.
+  struct Supply {
+    std::vector<std::vector<double>> least;  // [position][kind], kNever where it cannot run
+    std::vector<double> least_anywhere;      // of this position and all later ones
+    double total = 0.0;                      // of all nodes in a second
+  };
+
+  State(const Reduced& problem, double upper_s) : reduced(problem) {
     for (int t = 0; t < static_cast<int>(reduced.tasks.size()); ++t) {
       if (!takes_no_time(t)) order.push_back(t);
     }
@@ -46,40 +62,25 @@ struct ExactSearch::State {
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return area(a) > area(b); });
     std::vector<int> position(reduced.tasks.size(), -1);
     for (std::size_t i = 0; i < order.size(); ++i) position[order[i]] = static_cast<int>(i);
-    for (const int t : order) {
-      const Task& task = reduced.tasks[t];
-      twin.push_back(task.twin_of < 0 ? -1 : position[task.twin_of]);
-      std::vector<std::vector<Option>> by_class(static_cast<std::size_t>(reduced.num_classes));
-      for (int m = 0; m < static_cast<int>(task.modes.size()); ++m) {
-        by_class[task.modes[m].device_class].push_back({m, task.modes[m].width, task.modes[m].time_s});
-      }
-      for (auto& options : by_class) {
-        std::stable_sort(options.begin(), options.end(),
-                         [](const Option& a, const Option& b) { return a.width > b.width; });
-      }
-      options.push_back(std::move(by_class));
-    }
-    int offset = 0;
+    for (const int t : order)
+      twin.push_back(reduced.tasks[t].twin_of < 0 ? -1 : position[reduced.tasks[t].twin_of]);
     for (const ReducedNode& node : reduced.nodes) {
-      offsets.push_back(offset);
-      offset += node.width;
-    }
-    num_devices = offset;
-    widest = 0;
-    for (const ReducedNode& node : reduced.nodes) widest = std::max(widest, node.width);
-    for (std::size_t n = 0; n < reduced.nodes.size(); ++n) {
+      std::size_t k = 0;
+      while (k < kinds.size() && (kinds[k].device_class != node.device_class || kinds[k].width != node.width))
+        ++k;
+      if (k == kinds.size()) {
+        Kind& kind = kinds.emplace_back();
+        kind.device_class = node.device_class;
+        kind.width = node.width;
+      }
       int before = -1;
-      for (std::size_t b = 0; b < n; ++b) {
-        if (reduced.nodes[b].device_class == reduced.nodes[n].device_class &&
-            reduced.nodes[b].width == reduced.nodes[n].width) {
-          before = static_cast<int>(b);
-        }
+      for (std::size_t n = 0; n < kind_of.size(); ++n) {
+        if (kind_of[n] == static_cast<int>(k)) before = static_cast<int>(n);
       }
       equal_before.push_back(before);
-      equal_after.push_back(-1);
-      if (before >= 0) equal_after[before] = static_cast<int>(n);
+      kind_of.push_back(static_cast<int>(k));
     }
-    seen.assign(kSeenStates, {0, 0});
+    for (std::size_t k = 0; k < kinds.size(); ++k) make_search(k, upper_s);
   }
 
   // A task that can be over at once fits into any plan at 0 s: it is no part of the search.
@@ -96,274 +97,203 @@ struct ExactSearch::State {
     return false;
   }
 
-  // What changes along a path; copied at every branch.
-  struct Path {
-    std::vector<double> free_s;    // per node, ascending
-    std::vector<double> gap_from;  // per node: since when gap_width devices stood idle until gap_to
-    std::vector<double> gap_to;
-    std::vector<int> gap_width;
-    std::vector<double> last_at;  // per node: when its last task started, and which that was
-    std::vector<int> last_task;
-    std::vector<int> first_task;  // per node: -1 none yet, kMostExactTasks: closed without any
-  };
+  void make_search(std::size_t k, double upper_s) {
+    Kind& kind = kinds[k];
+    std::vector<NodeSearch::Work> works;
+    for (std::size_t p = 0; p < order.size(); ++p) {
+      NodeSearch::Work work;
+      work.twin_of = twin[p];
+      const std::vector<Mode>& modes = reduced.tasks[order[p]].modes;
+      for (int m = 0; m < static_cast<int>(modes.size()); ++m) {
+        if (modes[m].device_class != kind.device_class || modes[m].width > kind.width) continue;
+        work.modes.push_back({m, modes[m].width, modes[m].time_s});
+      }
+      works.push_back(std::move(work));
+    }
+    std::vector<std::vector<double>> prices;
+    const auto add = [&](std::vector<double> price) {
+      if (std::find(prices.begin(), prices.end(), price) == prices.end()) prices.push_back(std::move(price));
+    };
+    const auto add_lp = [&](const Reduced& part) {
+      const AllotmentBound lp = allotment_bound(part, upper_s);
+      if (lp.width_price.empty()) return;
+      const std::vector<NodeGroup> groups = node_groups(part);
+      for (std::size_t g = 0; g < groups.size(); ++g) {
+        if (groups[g].device_class != kind.device_class || groups[g].width != kind.width) continue;
+        std::vector<double> price(static_cast<std::size_t>(kind.width), 0.0);
+        for (std::size_t w = 0; w < groups[g].widths.size(); ++w)
+          price[groups[g].widths[w] - 1] = lp.width_price[g][w];
+        add(std::move(price));
+      }
+    };
+    add_lp(reduced);
+    // What the large tasks leave over is priced without them.
+    for (std::size_t without = 1; without < order.size() && reduced.nodes.size() == 1 && prices.size() < 4;
+         without = without * 3 / 2 + 1) {
+      Reduced part = reduced;
+      part.tasks.clear();
+      for (std::size_t p = without; p < order.size(); ++p) part.tasks.push_back(reduced.tasks[order[p]]);
+      add_lp(part);
+    }
+    for (int step = 1; step <= 3; ++step) {
+      std::vector<double> price;
+      for (int w = 1; w <= kind.width; ++w)
+        price.push_back(static_cast<double>((step + 1) * w / (kind.width + 1)) / step);
+      add(std::move(price));
+    }
+    kind.search = std::make_unique<NodeSearch>(std::move(works), kind.width, prices);
+  }
+
+  // --- bounds over all nodes
+
+  void add_supply(const std::vector<NodeGroup>& groups, const std::vector<std::vector<double>>& price) {
+    Supply supply;
+    std::vector<std::vector<double>> of_kind;
+    for (const Kind& kind : kinds) {
+      std::size_t g = 0;
+      while (groups[g].device_class != kind.device_class || groups[g].width != kind.width) ++g;
+      std::vector<double> values(static_cast<std::size_t>(kind.width), 0.0);
+      for (std::size_t w = 0; w < groups[g].widths.size(); ++w) values[groups[g].widths[w] - 1] = price[g][w];
+      supply.total += groups[g].count * best_pattern(groups[g].widths, price[g], kind.width).value;
+      of_kind.push_back(std::move(values));
+    }
+    for (const int t : order) {
+      std::vector<double> least(kinds.size(), kNever);
+      for (const Mode& mode : reduced.tasks[t].modes) {
+        if (mode.time_s > limit_s) continue;
+        for (std::size_t k = 0; k < kinds.size(); ++k) {
+          if (kinds[k].device_class != mode.device_class || kinds[k].width < mode.width) continue;
+          least[k] = std::min(least[k], of_kind[k][mode.width - 1] * mode.time_s);
+        }
+      }
+      supply.least.push_back(std::move(least));
+    }
+    supply.least_anywhere.assign(order.size() + 1, 0.0);
+    for (std::size_t p = order.size(); p-- > 0;) {
+      supply.least_anywhere[p] =
+          supply.least_anywhere[p + 1] + *std::min_element(supply.least[p].begin(), supply.least[p].end());
+    }
+    supplies.push_back(std::move(supply));
+  }
+
+  void prepare() {
+    supplies.clear();
+    if (reduced.nodes.size() < 2) return;
+    const std::vector<NodeGroup> groups = node_groups(reduced);
+    std::vector<std::vector<double>> widths;
+    for (const NodeGroup& group : groups) widths.emplace_back(group.widths.begin(), group.widths.end());
+    add_supply(groups, widths);
+    const AllotmentBound lp = allotment_bound(reduced, limit_s * (1.0 + 1e-9));
+    if (!lp.width_price.empty()) add_supply(groups, lp.width_price);
+  }
+
+  // --- the search
+
+  ExactAnswer decide(Kind& kind, std::uint64_t set, std::int64_t budget) {
+    if (set == 0) return ExactAnswer::found;
+    if (kind.shares.size() > kMostShares) kind.shares.clear();
+    Share& share = kind.shares[set];
+    if (limit_s <= share.refuted_s) return ExactAnswer::refuted;
+    if (limit_s >= share.found_s) return ExactAnswer::found;
+    budget = std::min(budget, node_stop - nodes());
+    if (budget <= 0 || (share.tried_s == limit_s && share.spent >= budget)) return ExactAnswer::undecided;
+    const std::int64_t before = kind.search->nodes();
+    const ExactAnswer answer = kind.search->ends_by(set, limit_s, budget, *stop);
+    switch (answer) {
+      case ExactAnswer::found:
+        share.found_s = limit_s;
+        share.starts = kind.search->starts();
+        break;
+      case ExactAnswer::refuted:
+        share.refuted_s = limit_s;
+        break;
+      case ExactAnswer::undecided:
+        share.spent = kind.search->nodes() - before;
+        share.tried_s = limit_s;
+        break;
+    }
+    return answer;
+  }
+
+  bool over() {
+    if (nodes() >= node_stop || ((dealt & 1023) == 0 && (*stop)())) out = true;
+    return out;
+  }
+
+  // Tasks from position `p` on are still to be dealt; `asked` is what those before ask for, by supply.
+  bool deal(std::size_t p, const std::vector<double>& asked) {
+    ++dealt;
+    if (over()) return false;
+    if (p == order.size()) return all_found();
+    std::vector<double> next(asked.size());
+    for (std::size_t n = 0; n < kind_of.size(); ++n) {
+      if (equal_before[n] >= 0 && sets[equal_before[n]] == 0) continue;
+      if (twin[p] >= 0 && node_of[twin[p]] > static_cast<int>(n)) continue;
+      bool fits = true;
+      for (std::size_t s = 0; s < supplies.size() && fits; ++s) {
+        const Supply& supply = supplies[s];
+        next[s] = asked[s] + supply.least[p][kind_of[n]];
+        const double gives = supply.total * limit_s;
+        fits = next[s] + supply.least_anywhere[p + 1] <= gives * (1.0 + 2e-9);
+      }
+      if (!fits) continue;
+      Kind& kind = kinds[kind_of[n]];
+      const std::uint64_t set = sets[n] | std::uint64_t{1} << p;
+      if (kind.search->hopeless(set, limit_s)) continue;
+      if (p + 1 < order.size() && decide(kind, set, kGlance) == ExactAnswer::refuted) continue;
+      const std::uint64_t before = sets[n];
+      sets[n] = set;
+      node_of[p] = static_cast<int>(n);
+      if (deal(p + 1, next)) return true;
+      sets[n] = before;
+      if (out) return false;
+    }
+    return false;
+  }
+
+  bool all_found() {
+    bool all = true;
+    for (const std::int64_t budget : {kLook, sets.size() == 1 ? node_stop : kLongestLook}) {
+      all = true;
+      for (std::size_t n = 0; n < sets.size(); ++n) {
+        const ExactAnswer answer = decide(kinds[kind_of[n]], sets[n], budget);
+        if (answer == ExactAnswer::refuted) return false;
+        all &= answer == ExactAnswer::found;
+      }
+      if (all) break;
+    }
+    if (!all) open = true;
+    return all;
+  }
+
+  std::int64_t nodes() const {
+    std::int64_t sum = dealt;
+    for (const Kind& kind : kinds) sum += kind.search->nodes();
+    return sum;
+  }
 
   const Reduced& reduced;
   Solution at_once;        // tasks that take no time
-  std::vector<int> order;  // task at each position; everything below speaks of positions
+  std::vector<int> order;  // task at each position; everything else speaks of positions
   std::vector<int> twin;
-  std::vector<std::vector<std::vector<Option>>> options;  // [position][class]
-  std::vector<int> offsets;
-  std::vector<int> equal_before;  // the nearest node of the same class and width before each; -1
-  std::vector<int> equal_after;
-  int num_devices = 0;
-  int widest = 0;
-
+  std::vector<Kind> kinds;
+  std::vector<int> kind_of;       // per node
+  std::vector<int> equal_before;  // the nearest node of the same kind before each; -1
+  std::vector<Supply> supplies;
   double limit_s = 0.0;
-  std::int64_t nodes = 0;
+  std::vector<std::uint64_t> sets;  // per node
+  std::vector<int> node_of;         // per position
+  std::int64_t dealt = 0;
   std::int64_t node_stop = 0;
-  bool out = false;
+  bool out = false;   // stopped
+  bool open = false;  // some deal was neither found nor refuted
   const std::function<bool()>* stop = nullptr;
-  std::vector<WidthFunction> functions;
-  std::vector<Choice> trail;
   Solution solution;
-  std::vector<Path> paths;
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> seen;
-  std::uint64_t salt = 0;
-  std::vector<double> earliest;  // [class * (widest + 1) + width]: first start at that width
-
-  void prepare() {
-    functions.clear();
-    const std::vector<NodeGroup> groups = node_groups(reduced);
-    const auto add = [&](auto price) {
-      WidthFunction function;
-      for (const int t : order) {
-        std::vector<double> values;
-        for (const Mode& mode : reduced.tasks[t].modes) {
-          // A task goes to the group where it asks for least.
-          double least = kNever;
-          for (std::size_t g = 0; g < groups.size(); ++g) {
-            if (groups[g].device_class != mode.device_class || groups[g].width < mode.width) continue;
-            least = std::min(least, price(g, mode.width));
-          }
-          values.push_back(least);
-        }
-        function.of_mode.push_back(std::move(values));
-      }
-      for (const ReducedNode& node : reduced.nodes) {
-        std::size_t g = 0;
-        while (groups[g].device_class != node.device_class || groups[g].width != node.width) ++g;
-        std::vector<double> values;
-        for (const int width : groups[g].widths) values.push_back(price(g, width));
-        std::vector<double> most;
-        for (int k = 0; k <= node.width; ++k) most.push_back(best_pattern(groups[g].widths, values, k).value);
-        function.capacity.push_back(std::move(most));
-      }
-      functions.push_back(std::move(function));
-    };
-    add([&](std::size_t, int width) { return static_cast<double>(width); });
-    const AllotmentBound lp = allotment_bound(reduced, limit_s * (1.0 + 1e-9));
-    if (!lp.width_price.empty()) {
-      add([&](std::size_t g, int width) {
-        const auto& widths = groups[g].widths;
-        return lp.width_price[g][std::lower_bound(widths.begin(), widths.end(), width) - widths.begin()];
-      });
-    }
-    for (int k = 1; k <= 3; ++k) {
-      add([&](std::size_t g, int width) {
-        return static_cast<double>((k + 1) * width / (groups[g].width + 1)) / k;
-      });
-    }
-  }
-
-  const double* free_of(const Path& path, std::size_t n) const { return path.free_s.data() + offsets[n]; }
-
-  // Whether what remains can still end by the limit as far as the bounds see.
-  bool hopeless(const Path& path, std::uint64_t remaining) {
-    const std::size_t stride = static_cast<std::size_t>(widest) + 1;
-    std::fill(earliest.begin(), earliest.end(), kNever);
-    for (std::size_t n = 0; n < reduced.nodes.size(); ++n) {
-      const double* free_s = free_of(path, n);
-      double* first = earliest.data() + reduced.nodes[n].device_class * stride;
-      for (int w = 1; w <= reduced.nodes[n].width; ++w) first[w] = std::min(first[w], free_s[w - 1]);
-    }
-    demand.assign(functions.size(), 0.0);
-    for (std::uint64_t left = remaining; left != 0; left &= left - 1) {
-      const int p = __builtin_ctzll(left);
-      bool any = false;
-      least.assign(functions.size(), kNever);
-      const std::vector<Mode>& modes = reduced.tasks[order[p]].modes;
-      for (std::size_t m = 0; m < modes.size(); ++m) {
-        const Mode& mode = modes[m];
-        if (earliest[mode.device_class * stride + mode.width] + mode.time_s > limit_s) continue;
-        any = true;
-        for (std::size_t f = 0; f < functions.size(); ++f) {
-          least[f] = std::min(least[f], functions[f].of_mode[p][m] * mode.time_s);
-        }
-      }
-      if (!any) return true;
-      for (std::size_t f = 0; f < functions.size(); ++f) demand[f] += least[f];
-    }
-    for (std::size_t f = 0; f < functions.size(); ++f) {
-      double supply = 0.0;
-      for (std::size_t n = 0; n < reduced.nodes.size(); ++n) {
-        const double* free_s = free_of(path, n);
-        const std::vector<double>& capacity = functions[f].capacity[n];
-        const int width = reduced.nodes[n].width;
-        for (int k = 1; k < width; ++k) {
-          if (free_s[k - 1] >= limit_s) break;
-          supply += capacity[k] * (std::min(free_s[k], limit_s) - free_s[k - 1]);
-        }
-        supply += capacity[width] * std::max(0.0, limit_s - free_s[width - 1]);
-      }
-      // Sums round; what is refuted must be refuted by more than that.
-      if (demand[f] > supply + 1e-9 * (supply + demand[f])) return true;
-    }
-    return false;
-  }
-  std::vector<double> demand;
-  std::vector<double> least;
-
-  std::pair<std::uint64_t, std::uint64_t> key_of(const Path& path, std::uint64_t remaining) const {
-    std::uint64_t a = mix64(remaining ^ salt);
-    std::uint64_t b = mix64(remaining + 0x51ed270b9f5f1a3dULL + salt);
-    const auto add = [&](std::uint64_t word) {
-      a = mix64(a ^ word);
-      b = mix64(b + word * 0x2545f4914f6cdd1dULL);
-    };
-    const auto bits = [](double value) {
-      std::uint64_t word = 0;
-      static_assert(sizeof word == sizeof value);
-      std::copy_n(reinterpret_cast<const char*>(&value), sizeof value, reinterpret_cast<char*>(&word));
-      return word;
-    };
-    for (const double value : path.free_s) add(bits(value));
-    for (std::size_t n = 0; n < reduced.nodes.size(); ++n) {
-      const double now = free_of(path, n)[0];
-      // A gap or a last task matters only at the moment at which it was made.
-      const bool gap = path.gap_width[n] > 0 && path.gap_to[n] == now;
-      add(gap ? static_cast<std::uint64_t>(path.gap_width[n]) : 0);
-      if (gap) add(bits(path.gap_from[n]));
-      add(path.last_at[n] == now ? static_cast<std::uint64_t>(path.last_task[n]) + 1 : 0);
-      // Only while the next equal node is empty does the first task matter.
-      const int after = equal_after[n];
-      add(after >= 0 && path.first_task[after] < 0 ? static_cast<std::uint64_t>(path.first_task[n]) + 1 : 0);
-    }
-    return {a | 1, b};
-  }
-
-  bool search(std::size_t depth, std::uint64_t remaining) {
-    if (remaining == 0) return true;
-    ++nodes;
-    if (nodes >= node_stop || (nodes % 1024 == 0 && (*stop)())) {
-      out = true;
-      return false;
-    }
-    if (depth + 1 >= paths.size()) paths.resize(depth + 16);
-    if (hopeless(paths[depth], remaining)) return false;
-    const auto key = key_of(paths[depth], remaining);
-    auto& slot = seen[key.first % kSeenStates];
-    if (slot == key) return false;
-
-    std::size_t n = reduced.nodes.size();
-    for (std::size_t k = 0; k < reduced.nodes.size(); ++k) {
-      const double at = free_of(paths[depth], k)[0];
-      if (at < limit_s && (n == reduced.nodes.size() || at < free_of(paths[depth], n)[0])) n = k;
-    }
-    if (n == reduced.nodes.size()) {
-      return false;
-    }
-    const bool found = start_tasks(depth, remaining, n) || (!out && stay_idle(depth, remaining, n));
-    if (!found && !out) slot = key;
-    return found;
-  }
-
-  bool start_tasks(std::size_t depth, std::uint64_t remaining, std::size_t n) {
-    const int width = reduced.nodes[n].width;
-    const double now = free_of(paths[depth], n)[0];
-    int idle = 1;
-    while (idle < width && free_of(paths[depth], n)[idle] <= now) ++idle;
-    const int gap =
-        paths[depth].gap_width[n] > 0 && paths[depth].gap_to[n] == now ? paths[depth].gap_width[n] : 0;
-    const double gap_from = paths[depth].gap_from[n];
-    int first_allowed = paths[depth].last_at[n] == now ? paths[depth].last_task[n] + 1 : 0;
-    if (paths[depth].first_task[n] < 0 && equal_before[n] >= 0) {
-      // Equal nodes are taken in the order of their first tasks; one that stays empty is the last of them.
-      const int before = paths[depth].first_task[equal_before[n]];
-      first_allowed = std::max(first_allowed, before < 0 ? 0 : before + 1);
-    }
-    for (std::uint64_t left = remaining; left != 0; left &= left - 1) {
-      const int p = __builtin_ctzll(left);
-      if (p < first_allowed) continue;
-      if (twin[p] >= 0 && (remaining >> twin[p] & 1) != 0) continue;
-      for (const Option& option : options[p][reduced.nodes[n].device_class]) {
-        if (option.width > idle || now + option.time_s > limit_s) continue;
-        if (gap > 0 && shifts_left(p, option, n, gap, gap_from, now)) continue;
-        paths[depth + 1] = paths[depth];
-        Path& next = paths[depth + 1];
-        place_on(next.free_s.data() + offsets[n], width, option.width, option.time_s);
-        next.last_at[n] = now;
-        next.last_task[n] = p;
-        if (next.first_task[n] < 0) next.first_task[n] = p;
-        trail.push_back({order[p], static_cast<int>(n), option.mode});
-        if (search(depth + 1, remaining & ~(std::uint64_t{1} << p))) return true;
-        trail.pop_back();
-        if (out) return false;
-      }
-    }
-    return false;
-  }
-
-  // Whether the task, started at `now`, could have started in the gap before, there or in a narrower mode,
-  // and have ended no later: then another plan has smaller starts.
-  bool shifts_left(int p, const Option& option, std::size_t n, int gap, double gap_from, double now) const {
-    for (const Option& other : options[p][reduced.nodes[n].device_class]) {
-      if (other.width > gap || other.width > option.width) continue;
-      if (gap_from + other.time_s <= now + option.time_s) return true;
-    }
-    return false;
-  }
-
-  bool stay_idle(std::size_t depth, std::uint64_t remaining, std::size_t n) {
-    const int width = reduced.nodes[n].width;
-    const double* free_s = free_of(paths[depth], n);
-    const double now = free_s[0];
-    int idle = 1;
-    while (idle < width && free_s[idle] <= now) ++idle;
-    const double until = idle < width ? free_s[idle] : kNever;
-    // A remaining task that fits wholly into the gap would start earlier there: every other node that is open
-    // has started what it starts at this moment.
-    bool alone = until < kNever;
-    for (std::size_t m = 0; m < reduced.nodes.size(); ++m)
-      alone &= m == n || free_of(paths[depth], m)[0] > now;
-    if (alone) {
-      for (std::uint64_t left = remaining; left != 0; left &= left - 1) {
-        const int p = __builtin_ctzll(left);
-        for (const Option& option : options[p][reduced.nodes[n].device_class]) {
-          if (option.width <= idle && now + option.time_s <= until) return false;
-        }
-      }
-    }
-    paths[depth + 1] = paths[depth];
-    Path& next = paths[depth + 1];
-    double* raised = next.free_s.data() + offsets[n];
-    if (until >= limit_s) {
-      // Nothing more starts on these devices.
-      for (int k = 0; k < width; ++k) raised[k] = std::max(raised[k], limit_s);
-      next.gap_width[n] = 0;
-      if (next.first_task[n] < 0) next.first_task[n] = static_cast<int>(kMostExactTasks);
-    } else {
-      std::fill(raised, raised + idle, until);
-      next.gap_from[n] = now;
-      next.gap_to[n] = until;
-      next.gap_width[n] = idle;
-    }
-    return search(depth + 1, remaining);
-  }
 };
 
-ExactSearch::ExactSearch(const Reduced& reduced) : state_(std::make_unique<State>(reduced)) {
-  SATURN_CHECK(reduced.plain && reduced.tasks.size() <= kMostExactTasks,
-               "the exact search takes small plain problems");
+ExactSearch::ExactSearch(const Reduced& reduced, double upper_s) {
+  SATURN_CHECK(exact_applies(reduced), "the exact search takes small plain problems");
+  state_ = std::make_unique<State>(reduced, upper_s);
 }
 
 ExactSearch::~ExactSearch() = default;
@@ -371,41 +301,33 @@ ExactSearch::~ExactSearch() = default;
 ExactSearch::Answer ExactSearch::ends_by(double limit_s, std::int64_t node_limit,
                                          const std::function<bool()>& stop) {
   State& state = *state_;
-  const std::size_t num_nodes = state.reduced.nodes.size();
-  state.limit_s = limit_s;
-  state.node_stop = state.nodes + node_limit;
-  state.out = false;
-  state.stop = &stop;
-  state.trail.clear();
-  state.salt = mix64(state.salt + 1);  // what was seen under another limit does not count
-  state.earliest.assign(
-      static_cast<std::size_t>(state.reduced.num_classes) * (static_cast<std::size_t>(state.widest) + 1),
-      kNever);
-  state.prepare();
-  state.paths.assign(16, {});
-  State::Path& root = state.paths.front();
-  root.free_s.assign(static_cast<std::size_t>(state.num_devices), 0.0);
-  root.gap_from.assign(num_nodes, 0.0);
-  root.gap_to.assign(num_nodes, -1.0);
-  root.gap_width.assign(num_nodes, 0);
-  root.last_at.assign(num_nodes, -1.0);
-  root.last_task.assign(num_nodes, -1);
-  root.first_task.assign(num_nodes, -1);
-  const std::uint64_t all = (std::uint64_t{1} << state.order.size()) - 1;
   if (limit_s < 0.0) return Answer::refuted;
-  if (state.search(0, all)) {
-    state.solution = state.at_once;
-    state.solution.insert(state.solution.end(), state.trail.begin(), state.trail.end());
-    return Answer::found;
+  state.limit_s = limit_s;
+  state.node_stop = state.nodes() + node_limit;
+  state.out = false;
+  state.open = false;
+  state.stop = &stop;
+  state.sets.assign(state.kind_of.size(), 0);
+  state.node_of.assign(state.order.size(), -1);
+  state.prepare();
+  if (!state.deal(0, std::vector<double>(state.supplies.size(), 0.0))) {
+    return state.out || state.open ? Answer::undecided : Answer::refuted;
   }
-  return state.out ? Answer::undecided : Answer::refuted;
+  state.solution = state.at_once;
+  for (std::size_t n = 0; n < state.sets.size(); ++n) {
+    if (state.sets[n] == 0) continue;
+    for (const NodeSearch::Start& start : state.kinds[state.kind_of[n]].shares.at(state.sets[n]).starts) {
+      state.solution.push_back({state.order[start.task], static_cast<int>(n), start.mode});
+    }
+  }
+  return Answer::found;
 }
 
 const Solution& ExactSearch::solution() const {
   return state_->solution;
 }
 std::int64_t ExactSearch::nodes() const {
-  return state_->nodes;
+  return state_->nodes();
 }
 
 }  // namespace saturn::plan

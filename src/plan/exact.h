@@ -1,4 +1,4 @@
-// Exact search for small batches: whether any plan ends by T.
+// Exact search for small plain problems: is there a plan that ends by T?
 
 #pragma once
 
@@ -6,26 +6,28 @@
 #include <functional>
 #include <memory>
 
+#include "plan/node_search.h"
 #include "plan/reduced.h"
 
 namespace saturn::plan {
 
 inline constexpr std::size_t kMostExactTasks = 40;
 
-/// Depth-first over the decisions of a plan in time order: at the first moment at which a device of a node is
-/// free, start one of the remaining tasks there or leave the free devices idle until the node's next end.
-///
-/// What is left out is dominated: of all plans that end by T, one whose starts add up to the least starts no
-/// task that would have fitted before, twins in their order, and equal nodes in the order of their first
-/// tasks.
+/// Whether `reduced` is plain and small enough for an ExactSearch.
+bool exact_applies(const Reduced& reduced);
+
+/// Deals the tasks to the nodes, largest first, and asks a NodeSearch of each kind of node whether its share
+/// can be over by T. Equal nodes are opened in their order and equal tasks dealt in theirs. A share once
+/// refuted or packed is remembered, also for other T.
 class ExactSearch {
  public:
-  enum class Answer { found, refuted, undecided };
+  using Answer = ExactAnswer;
 
-  explicit ExactSearch(const Reduced& reduced);  ///< plain, at most kMostExactTasks tasks
+  /// A problem to which `exact_applies`. Modes as long as `upper_s` or longer do not shape the bounds.
+  explicit ExactSearch(const Reduced& reduced, double upper_s = kNever);
   ~ExactSearch();
 
-  /// Whether a plan ends by `limit_s`, within `node_limit` nodes of the tree or until `stop` says so.
+  /// Whether a plan ends by `limit_s`, within `node_limit` nodes of the trees or until `stop` says so.
   Answer ends_by(double limit_s, std::int64_t node_limit, const std::function<bool()>& stop);
 
   const Solution& solution() const;  ///< after Answer::found

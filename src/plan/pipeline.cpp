@@ -171,7 +171,7 @@ class Pipeline {
 
   // Bisection by the exact search: each T costs a share of the time; what is not refuted in it is left open.
   void refute_exactly(double until_s) {
-    ExactSearch exact(reduced_);
+    ExactSearch exact(reduced_, incumbent_.value().makespan_s);
     double open_s = incumbent_.value().makespan_s;
     const std::int64_t nodes = repeatable() ? *options_.iterations / 4 : std::int64_t{1} << 50;
     const std::int64_t rounds = repeatable() ? 4 : 1000;
@@ -195,7 +195,7 @@ class Pipeline {
 
   // Plans that beat the incumbent, until there are none.
   void improve_exactly() {
-    ExactSearch exact(reduced_);
+    ExactSearch exact(reduced_, incumbent_.value().makespan_s);
     const std::int64_t nodes = repeatable() ? *options_.iterations * 2 : std::int64_t{1} << 50;
     while (!finished()) {
       const Target next = target(incumbent_.value().makespan_s);
