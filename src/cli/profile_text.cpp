@@ -50,10 +50,9 @@ struct Pair {
 
 std::vector<Pair> paired(const Profile& left, const Profile& right) {
   std::vector<Pair> pairs;
-  for (const Trial& trial : left.trials)
-    pairs.push_back({&trial, right.find(trial.job_class, trial.configuration)});
+  for (const Trial& trial : left.trials) pairs.push_back({&trial, right.find_id(trial.id)});
   for (const Trial& trial : right.trials) {
-    if (left.find(trial.job_class, trial.configuration) == nullptr) pairs.push_back({nullptr, &trial});
+    if (left.find_id(trial.id) == nullptr) pairs.push_back({nullptr, &trial});
   }
   return pairs;
 }

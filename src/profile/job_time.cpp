@@ -3,6 +3,7 @@
 #include "saturn/profile/job_time.h"
 
 #include <algorithm>
+#include <set>
 
 #include "saturn/batch/check_devices.h"
 #include "saturn/batch/identity.h"
@@ -21,12 +22,14 @@ bool is_struck(const Remaining& remaining, const std::string& trial) {
   return std::find(struck.begin(), struck.end(), trial) != struck.end();
 }
 
-// The configurations that the job itself allows on this machine; a trial's list of jobs is of the batch it was made for.
-std::vector<batch::Configuration> allowed_for(const batch::Job& job, const devices::Machine& machine) {
-  std::vector<batch::Configuration> allowed;
+// Ids of the trials that the job itself allows on this machine; a trial's list of jobs is of the batch it was
+// made for.
+std::set<std::string> allowed_for(const batch::Job& job, const std::string& job_class,
+                                  const devices::Machine& machine) {
+  std::set<std::string> allowed;
   for (const batch::DeviceGroup& group : batch::device_groups(machine)) {
-    for (batch::Configuration& configuration : batch::configurations_of(job, group))
-      allowed.push_back(std::move(configuration));
+    for (const batch::Configuration& configuration : batch::configurations_of(job, group))
+      allowed.insert(trial_id(job_class, configuration));
   }
   return allowed;
 }
@@ -147,11 +150,11 @@ Result<plan::PlanProblem> to_plan_problem(const batch::Batch& batch, const Profi
                     .release_s = left.release_s,
                     .first_step = left.from_step,
                     .last_step = num_steps.at(job.name)};
-    const std::vector<batch::Configuration> allowed = allowed_for(job, profile.machine);
+    const std::set<std::string> allowed = allowed_for(job, job_class, profile.machine);
     std::vector<const Trial*> trials;
     for (const Trial& trial : profile.trials) {
       if (trial.job_class != job_class) continue;
-      if (std::find(allowed.begin(), allowed.end(), trial.configuration) == allowed.end()) continue;
+      if (!allowed.contains(trial.id)) continue;
       trials.push_back(&trial);
       const bool runs_there = left.running && left.running->trial == trial.id;
       if (trial.outcome != Outcome::ok || (is_struck(left, trial.id) && !runs_there)) continue;

@@ -245,8 +245,9 @@ Result<void> Measurement::start_load(std::size_t slot, const Trial& trial) {
             .job_class = trial.job_class,
             .slot = slot,
             .launched_s = clock_.now_s()};
-  worker::LaunchRequest request{.attempt = load.attempt,
-                                .ranks = deal(job, batch_.data.at(job.data), single, slots_[slot].node, {slots_[slot].device})};
+  worker::LaunchRequest request{
+      .attempt = load.attempt,
+      .ranks = deal(job, batch_.data.at(job.data), single, slots_[slot].node, {slots_[slot].device})};
   worker::Assign& assign = request.ranks.front();
   assign.mode = worker::Mode::load;
   assign.job_directory = load_directory(slot);
@@ -298,9 +299,9 @@ Result<void> Measurement::start_trial(Trial trial, const std::vector<std::size_t
                           : std::to_string(num_others) + " other slot" + (num_others > 1 ? "s" : "") +
                                 " busy with single x1 of the same class";
 
-  worker::LaunchRequest request{.attempt = running->attempt,
-                                .ranks = deal(job, batch_.data.at(job.data), trial.configuration,
- slots_[slots.front()].node, devices)};
+  worker::LaunchRequest request{
+      .attempt = running->attempt,
+      .ranks = deal(job, batch_.data.at(job.data), trial.configuration, slots_[slots.front()].node, devices)};
   for (std::size_t rank = 0; rank < request.ranks.size(); ++rank) {
     worker::Assign& assign = request.ranks[rank];
     assign.mode = worker::Mode::trial;
@@ -458,6 +459,7 @@ Trial Measurement::concluded(const Running& running) const {
   if (running.step_times_s.empty()) return failed(Outcome::failed, "it timed no step; see " + log);
 
   trial.outcome = Outcome::ok;
+  if (!running.finished->knobs.empty()) trial.configuration.knobs = running.finished->knobs;
   trial.step_time_s = median(running.step_times_s);
   trial.step_time_spread_s = robust_deviation(running.step_times_s);
   if (trial.step_time_s <= 0.0) return failed(Outcome::failed, "its steps took no time; see " + log);

@@ -13,27 +13,18 @@
 namespace saturn::profile {
 namespace {
 
-std::string id_of(const std::string& job_class, const batch::Configuration& configuration) {
-  std::string id =
-      job_class + "-" + configuration.technique + "-x" + std::to_string(configuration.num_devices);
-  if (configuration.num_ranks != configuration.num_devices)
-    id += "r" + std::to_string(configuration.num_ranks);
-  if (configuration.device_class != "cpu") id += "-" + configuration.device_class;
-  if (!configuration.knobs.empty()) id += "-" + digest_of(to_line(configuration.knobs)).substr(0, 6);
-  return id;
-}
-
 std::string brief(const Trial& trial) {
   return batch::to_text(trial.configuration) + " of " + trial.job_class;
 }
 
 }  // namespace
 
-const Trial* Profile::find(const std::string& job_class, const batch::Configuration& configuration) const {
-  const auto it = std::find_if(trials.begin(), trials.end(), [&](const Trial& trial) {
-    return trial.job_class == job_class && trial.configuration == configuration;
-  });
-  return it == trials.end() ? nullptr : &*it;
+std::string trial_id(const std::string& job_class, const batch::Configuration& asked) {
+  std::string id = job_class + "-" + asked.technique + "-x" + std::to_string(asked.num_devices);
+  if (asked.num_ranks != asked.num_devices) id += "r" + std::to_string(asked.num_ranks);
+  if (asked.device_class != "cpu") id += "-" + asked.device_class;
+  if (!asked.knobs.empty()) id += "-" + digest_of(to_line(asked.knobs)).substr(0, 6);
+  return id;
 }
 
 const Trial* Profile::find_id(const std::string& id) const {
@@ -58,7 +49,7 @@ std::vector<Trial> wanted_trials(const batch::Batch& batch, const devices::Machi
     const std::string job_class = batch::speed_class(job, batch.data.at(job.data));
     for (const batch::DeviceGroup& group : groups) {
       for (const batch::Configuration& configuration : batch::configurations_of(job, group)) {
-        const std::string id = id_of(job_class, configuration);
+        const std::string id = trial_id(job_class, configuration);
         const auto [at, is_new] = by_id.emplace(id, wanted.size());
         if (is_new) wanted.push_back({.id = id, .job_class = job_class, .configuration = configuration});
         wanted[at->second].jobs.push_back(job.name);

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <new>
 
+#include "saturn/train/memory.h"
+
 namespace saturn::train {
 
 using worker::ErrorClass;
@@ -39,7 +41,7 @@ worker::Error classify(const std::exception_ptr& thrown) {
   } catch (const Failure& failure) {
     return {failure.error_class(), failure.what()};
   } catch (const c10::OutOfMemoryError& error) {
-    return {ErrorClass::out_of_memory, error.what_without_backtrace()};
+    return {ErrorClass::out_of_memory, error.what_without_backtrace(), cpu_memory().refused_bytes};
   } catch (const c10::DistError& error) {
     return {ErrorClass::peer_lost, error.what_without_backtrace()};
   } catch (const c10::NotImplementedError& error) {

@@ -21,6 +21,13 @@ namespace {
 constexpr std::size_t kAlignment = 64;  // as c10's own CPU allocator
 std::atomic<std::int64_t> now_bytes{0};
 std::atomic<std::int64_t> peak_bytes{0};
+std::atomic<std::int64_t> refused_bytes{0};
+
+void raise_to(std::atomic<std::int64_t>& most, std::int64_t value) {
+  std::int64_t known = most.load(std::memory_order_relaxed);
+  while (value > known && !most.compare_exchange_weak(known, value, std::memory_order_relaxed)) {
+  }
+}
 std::int64_t limit_bytes = 0;  // written once, before the first tensor
 
 /// Lies in the kAlignment bytes before the data.
@@ -57,15 +64,14 @@ class CountingAllocator final : public c10::Allocator {
     if (!fits || size > static_cast<std::size_t>(std::numeric_limits<std::int64_t>::max()) - kAlignment ||
         ::posix_memalign(&block, kAlignment, size + kAlignment) != 0) {
       now_bytes.fetch_sub(wanted, std::memory_order_relaxed);
+      raise_to(refused_bytes, used);
       const std::string in_use = format_bytes(static_cast<double>(used - wanted));
       const std::string more = format_bytes(static_cast<double>(wanted));
       const std::string all =
           fits ? "the machine has no more" : "the limit is " + format_bytes(static_cast<double>(limit_bytes));
       TORCH_CHECK_WITH(OutOfMemoryError, false, in_use, " in use and ", more, " more asked for; ", all);
     }
-    std::int64_t peak = peak_bytes.load(std::memory_order_relaxed);
-    while (used > peak && !peak_bytes.compare_exchange_weak(peak, used, std::memory_order_relaxed)) {
-    }
+    raise_to(peak_bytes, used);
     const Header header{size};
     std::memcpy(block, &header, sizeof header);
     return static_cast<char*>(block) + kAlignment;
@@ -87,7 +93,10 @@ void count_cpu_memory(std::int64_t limit) {
 }
 
 MemoryUse cpu_memory() {
-  return {now_bytes.load(std::memory_order_relaxed), peak_bytes.load(std::memory_order_relaxed), limit_bytes};
+  return {.now_bytes = now_bytes.load(std::memory_order_relaxed),
+          .peak_bytes = peak_bytes.load(std::memory_order_relaxed),
+          .limit_bytes = limit_bytes,
+          .refused_bytes = refused_bytes.load(std::memory_order_relaxed)};
 }
 
 std::int64_t host_memory_peak_bytes() {

@@ -1,4 +1,5 @@
-// The three modes of a rank: train a job to a step, measure a trial, or be the load beside one.
+// The modes of a rank: train a job to a step, measure a trial, be the load beside one, or leave what a few
+// steps came to for a comparison.
 
 #include "saturn/train/rank.h"
 
@@ -45,17 +46,22 @@ class Rank {
       case Mode::load:
         step_until_end();
         break;
+      case Mode::verify:
+        step_between_checkpoints();
+        break;
     }
     const std::int64_t done = training_->num_done();
     const std::int64_t peak_bytes = training_->memory_peak_bytes();
     times_.merge(training_->measured());
+    Json knobs = training_->tuned_knobs();
     training_->shut_down();
     times_["start_s"] = start_s_;
     controller_.send(worker::Finished{.steps = done,
                                       .times = times_,
                                       .memory_peak_bytes = peak_bytes,
                                       .host_memory_peak_bytes = host_memory_peak_bytes(),
-                                      .metrics = metrics_});
+                                      .metrics = metrics_,
+                                      .knobs = std::move(knobs)});
   }
 
  private:
@@ -223,6 +229,18 @@ class Rank {
   void step_until_end() {
     Requests agreed;
     while (!agreed.end) step(agreed);
+  }
+
+  void step_between_checkpoints() {
+    const std::string parent = join_path(assign_.job_directory, "checkpoints");
+    if (is_first()) require(make_directories(parent), ErrorClass::internal);
+    doing("saving");
+    training_->save(join_path(parent, checkpoint_name(0)));
+    Requests agreed;
+    for (int i = 0; i < assign_.trial_steps && !agreed.end; ++i) report(step(agreed));
+    if (agreed.end) return;
+    doing("saving");
+    training_->save(join_path(parent, checkpoint_name(training_->num_done())));
   }
 
   const worker::Assign& assign_;

@@ -7,6 +7,7 @@
 #endif
 
 #include "saturn/batch/batch.h"
+#include "saturn/batch/technique_spec.h"
 
 namespace saturn::train {
 
@@ -17,6 +18,10 @@ std::vector<RowRange> Technique::micro_batches_of(std::int64_t num_rows) const {
   const auto rank = static_cast<std::size_t>(context_.communicator.rank());
   if (rank >= shares.size()) return {{.first = 0, .count = 1, .counts = false}};
   return data::split_rows(shares[rank], context_.job.micro_batches);
+}
+
+Json Technique::tuned_knobs() const {
+  return context_.configuration.knobs;
 }
 
 void Technique::synchronize() const {

@@ -67,6 +67,7 @@ class Training {
   const batch::Job& job() const { return job_; }
   std::int64_t memory_peak_bytes() const;
   std::map<std::string, double> measured() const { return technique_->measured(); }
+  Json tuned_knobs() const { return technique_->tuned_knobs(); }
 
  private:
   void make_technique(const worker::Assign& assign);

@@ -16,7 +16,8 @@ namespace {
 template <class Enum, std::size_t N>
 using Names = std::array<std::pair<Enum, const char*>, N>;
 
-constexpr Names<Mode, 3> kModes = {{{Mode::train, "train"}, {Mode::trial, "trial"}, {Mode::load, "load"}}};
+constexpr Names<Mode, 4> kModes = {
+    {{Mode::train, "train"}, {Mode::trial, "trial"}, {Mode::load, "load"}, {Mode::verify, "verify"}}};
 
 constexpr Names<ErrorClass, 9> kErrorClasses = {{{ErrorClass::out_of_memory, "out_of_memory"},
                                                  {ErrorClass::host_out_of_memory, "host_out_of_memory"},
@@ -266,11 +267,14 @@ void read(JsonReader& reader, Warning& warning) {
 }
 
 Json members(const Error& error) {
-  return {{"class", to_string(error.error_class)}, {"message", error.message}};
+  return {{"class", to_string(error.error_class)},
+          {"message", error.message},
+          {"needed_bytes", error.needed_bytes}};
 }
 void read(JsonReader& reader, Error& error) {
   error.error_class = read_name(reader, "class", kErrorClasses);
   error.message = reader.string("message");
+  error.needed_bytes = reader.integer("needed_bytes");
 }
 
 Json members(const Finished& finished) {
@@ -278,7 +282,8 @@ Json members(const Finished& finished) {
           {"times", map_json(finished.times)},
           {"memory_peak_bytes", finished.memory_peak_bytes},
           {"host_memory_peak_bytes", finished.host_memory_peak_bytes},
-          {"metrics", map_json(finished.metrics)}};
+          {"metrics", map_json(finished.metrics)},
+          {"knobs", finished.knobs}};
 }
 void read(JsonReader& reader, Finished& finished) {
   finished.steps = reader.integer("steps");
@@ -286,6 +291,7 @@ void read(JsonReader& reader, Finished& finished) {
   finished.memory_peak_bytes = reader.integer("memory_peak_bytes");
   finished.host_memory_peak_bytes = reader.integer("host_memory_peak_bytes");
   finished.metrics = read_map(reader, "metrics");
+  finished.knobs = reader.object("knobs");
 }
 
 // The "type" of each message. Both sides say "checkpoint": one asks for it, the other has saved it.

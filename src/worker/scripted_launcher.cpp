@@ -110,13 +110,15 @@ Result<std::vector<RankProcess>> ScriptedLauncher::launch(LaunchRequest request)
   Attempt attempt{.request = request, .script = script_of(request), .launched_s = clock_.now_s()};
   const Assign& assign = attempt.assign();
   attempt.done = assign.mode == Mode::train ? assign.from_step : 0;
-  attempt.target = assign.mode == Mode::train   ? assign.to_step
-                   : assign.mode == Mode::trial ? assign.warmup_steps + assign.trial_steps
-                                                : std::numeric_limits<std::int64_t>::max();
+  attempt.target = assign.mode == Mode::train    ? assign.to_step
+                   : assign.mode == Mode::trial  ? assign.warmup_steps + assign.trial_steps
+                   : assign.mode == Mode::verify ? assign.trial_steps
+                                                 : std::numeric_limits<std::int64_t>::max();
   if (assign.memory_limit_bytes > 0 && attempt.script.memory_peak_bytes > assign.memory_limit_bytes) {
     attempt.script.fault = ScriptedFault{.after_step = attempt.done,
                                          .error_class = ErrorClass::out_of_memory,
-                                         .message = "the script needs more memory than the limit"};
+                                         .message = "the script needs more memory than the limit",
+                                         .needed_bytes = attempt.script.memory_peak_bytes};
   }
   attempt.begin(Attempt::Phase::starting, clock_.now_s(), attempt.script.start_s);
   launched_.push_back(request);
@@ -182,6 +184,9 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
                       .times = {{"start_s", script.start_s}},
                       .memory_peak_bytes = script.memory_peak_bytes,
                       .host_memory_peak_bytes = script.host_memory_peak_bytes};
+    if (const auto knobs = assign.configuration.find("knobs"); knobs != assign.configuration.end())
+      finished.knobs = *knobs;
+    finished.knobs.update(script.tuned_knobs);
     if (assign.mode == Mode::trial || !assign.resume_from.empty()) finished.times["load_s"] = script.load_s;
     if (assign.mode == Mode::trial) finished.times["save_s"] = script.save_s;
     if (attempt.done >= attempt.target) finished.metrics = script.metrics;
@@ -244,7 +249,8 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
 
   const ScriptedFault& fault = *script.fault;
   if (fault.kind == ScriptedFault::Kind::error) {
-    say_all(Error{.error_class = fault.error_class, .message = fault.message});
+    say_all(Error{
+        .error_class = fault.error_class, .message = fault.message, .needed_bytes = fault.needed_bytes});
     return end_all({.exit_code = 1, .reason = "exit code 1"});
   }
   say(fault.rank, Ended{.signal = fault.signal, .reason = "signal " + std::to_string(fault.signal)});

@@ -72,6 +72,24 @@ TEST_SUITE("profile") {
     CHECK(text.find("lower batch_size from 4") != std::string::npos);
   }
 
+  TEST_CASE("profile/job_time: a plan is made with the knobs that a trial was tuned to") {
+    testing::ScriptedRun paper;
+    const Result<batch::Batch> batch = batch::read_batch(paper.batch_path());
+    REQUIRE(batch.ok());
+    Profile profile{.machine = paper.machine};
+    profile.trials = wanted_trials(*batch, paper.machine);
+    for (Trial& trial : profile.trials) {
+      trial.outcome = Outcome::ok;
+      trial.step_time_s = 1.0;
+      trial.configuration.knobs["cuts"] = {0, 2};
+    }
+    const Result<plan::PlanProblem> problem = to_plan_problem(*batch, profile, *num_steps_of(*batch));
+    REQUIRE(problem.ok());
+    REQUIRE_FALSE(problem->jobs.front().configurations.empty());
+    for (const plan::Configuration& configuration : problem->jobs.front().configurations)
+      CHECK(to_line(configuration.knobs) == "{\"cuts\":[0,2]}");
+  }
+
   TEST_CASE("profile/job_time: struck configurations and finished jobs are left out and releases kept") {
     testing::ScriptedRun paper;
     const Result<batch::Batch> batch = batch::read_batch(paper.batch_path());

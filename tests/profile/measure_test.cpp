@@ -245,6 +245,22 @@ TEST_SUITE("profile") {
     CHECK(bench.count(Mode::trial) == 2);
   }
 
+  TEST_CASE("profile/measure: a trial keeps its id and holds the knobs that the technique tuned") {
+    Bench bench;
+    ScriptRow tuned = kGood;
+    tuned.technique = "ddp";
+    tuned.script.tuned_knobs["bucket_bytes"] = 1 << 20;
+    const Result<Profile> profile = bench.measure({tuned, kGood, kLoad});
+    REQUIRE(profile.ok());
+    const Trial& ddp = trial_of(*profile, "ddp", 2);
+    CHECK(to_line(ddp.configuration.knobs) == "{\"bucket_bytes\":1048576}");
+    CHECK(ddp.id.ends_with("-ddp-x2"));
+    CHECK(trial_of(*profile, "single", 1).configuration.knobs.empty());
+    CHECK(what_is_stale(*profile, bench.batch, bench.machine).empty());
+    REQUIRE(bench.measure({kGood, kLoad}, &*profile).ok());
+    CHECK(bench.count(Mode::trial) == 0);
+  }
+
   TEST_CASE("profile/measure: the median and its spread ignore a few slow steps") {
     Bench bench;
     bench.write(4, "trial_steps = 9\nwarmup_steps = 1\n");

@@ -237,6 +237,19 @@ TEST_SUITE("rank") {
     CHECK(fs::is_empty(attempt.directory.file("toy")));
   }
 
+  TEST_CASE("train/rank: a verification leaves the weights before and after its steps") {
+    Attempt attempt;
+    attempt.assign.mode = worker::Mode::verify;
+    attempt.assign.trial_steps = 3;
+    const Told told = attempt.run_well(2);
+    CHECK(told.steps.size() == 3);
+    CHECK(told.finished[0].steps == 3);
+    CHECK(told.finished[0].knobs.is_object());
+    CHECK(fs::exists(attempt.directory.file("toy/checkpoints/step-000000/manifest.json")));
+    CHECK(fs::exists(attempt.directory.file("toy/checkpoints/step-000003/manifest.json")));
+    CHECK(!fs::exists(attempt.directory.file("toy/model")));
+  }
+
   TEST_CASE("train/rank: the load beside a trial steps until it is ended") {
     Attempt attempt;
     attempt.assign.mode = worker::Mode::load;

@@ -81,12 +81,15 @@ TEST_SUITE("worker") {
           .about = "checkpoint_not_saved",
           .error_class = ErrorClass::disk_full,
           .message = "full"}),
-          FromRank(Error{.error_class = ErrorClass::host_out_of_memory, .message = "no"}),
+          FromRank(Error{.error_class = ErrorClass::out_of_memory,
+          .message = "no",
+          .needed_bytes = std::int64_t{1} << 41}),
           FromRank(Finished{.steps = 100,
           .times = {{"load_s", 0.1}, {"start_s", 2.0}},
           .memory_peak_bytes = std::int64_t{1} << 40,
           .host_memory_peak_bytes = 7,
-          .metrics = {{"validation_loss", 2.25}}})}) {
+          .metrics = {{"validation_loss", 2.25}},
+          .knobs = {{"cuts", {0, 3}}}})}) {
       CAPTURE(to_line(to_json(message)));
       CHECK(there_and_back(message, &from_rank_from_json) == message);
     }

@@ -22,10 +22,10 @@ enum class Source { measured, shared, interpolated };
 
 /// One measured configuration of one speed class, or why it did not run. Times and bytes are 0 unless `ok`.
 struct Trial {
-  std::string id;                 ///< unique in its profile, readable: "gpt2-toy-...-ddp-x2"
-  std::string job_class;          ///< batch::speed_class
-  std::vector<std::string> jobs;  ///< of the batch it was measured for
-  batch::Configuration configuration;
+  std::string id;                      ///< `trial_id` of what was asked for
+  std::string job_class;               ///< batch::speed_class
+  std::vector<std::string> jobs;       ///< of the batch it was measured for
+  batch::Configuration configuration;  ///< ok: with the knobs that the technique tuned filled in
   Outcome outcome = Outcome::failed;
   std::string reason;  ///< empty where ok
 
@@ -61,9 +61,12 @@ struct Profile {
   std::vector<Trial> trials;
   std::vector<std::string> skipped;  ///< ids of trials that a budget left no time for
 
-  const Trial* find(const std::string& job_class, const batch::Configuration& configuration) const;
   const Trial* find_id(const std::string& id) const;
 };
+
+/// Names a trial after its class and the configuration as asked for, before anything is tuned: the same in
+/// every profile, readable, unique: "gpt2-toy-...-ddp-x2".
+std::string trial_id(const std::string& job_class, const batch::Configuration& asked);
 
 const char* name_of(Outcome outcome);
 const char* name_of(Source source);

@@ -18,6 +18,7 @@ struct MemoryUse {
   std::int64_t now_bytes = 0;
   std::int64_t peak_bytes = 0;
   std::int64_t limit_bytes = 0;
+  std::int64_t refused_bytes = 0;  ///< in use and asked for together at the largest refusal; 0 = none refused
 };
 
 /// Of tensors on the CPU since `count_cpu_memory`.

@@ -24,7 +24,7 @@ class Controller {
 /// failed group may still be there and the process should end by _exit.
 ///
 /// Files, by rank 0, in `assign.job_directory`: metrics.jsonl, checkpoints/step-*/, and after the job's last
-/// step model/. A trial writes to scratch/ there and removes it.
+/// step model/. A trial writes to scratch/ there and removes it. `verify` leaves two checkpoints.
 ///
 /// Times in Finished: start_s (assignment to the beginning of the first step); of a trial also save_s and
 /// load_s (one checkpoint), evaluate_s (the whole validation set, scaled up from a part where it is long) and

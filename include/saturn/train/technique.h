@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "saturn/base/json.h"
 #include "saturn/base/result.h"
 #include "saturn/data/micro_batch.h"
 #include "saturn/train/communicator.h"
@@ -102,6 +103,10 @@ class Technique {
 
   /// Numbers of the technique's own about the steps so far, such as "hidden_copy_share".
   virtual std::map<std::string, double> measured() const { return {}; }
+
+  /// The configuration's knobs with what this technique measured and chose filled in. Ask after a step; with
+  /// these as its knobs the technique measures nothing and trains the same way. The same on every rank.
+  virtual Json tuned_knobs() const;
 
   const Model& model() const { return *context_.model; }
 

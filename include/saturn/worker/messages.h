@@ -32,9 +32,10 @@ struct Rendezvous {
 };
 
 enum class Mode {
-  train,  ///< from `from_step` to `to_step`, with checkpoints and evaluation
-  trial,  ///< `warmup_steps` + `trial_steps` timed steps, one timed save and load, then finished
-  load,   ///< keep stepping until `end`: the load of the other slots during a trial
+  train,   ///< from `from_step` to `to_step`, with checkpoints and evaluation
+  trial,   ///< `warmup_steps` + `trial_steps` timed steps, one timed save and load, then finished
+  load,    ///< keep stepping until `end`: the load of the other slots during a trial
+  verify,  ///< `trial_steps` steps, a checkpoint before the first and one after the last, then finished
 };
 
 /// Everything a rank needs to know; applied before its first tensor operation.
@@ -143,6 +144,8 @@ enum class ErrorClass {
 struct Error {
   ErrorClass error_class = ErrorClass::internal;
   std::string message;
+  /// out_of_memory: what the rank had and the least it wanted besides; 0 where the allocator does not say.
+  std::int64_t needed_bytes = 0;
   bool operator==(const Error&) const = default;
 };
 
@@ -153,6 +156,9 @@ struct Finished {
   std::int64_t memory_peak_bytes = 0;
   std::int64_t host_memory_peak_bytes = 0;
   std::map<std::string, double> metrics;  ///< last validation
+  /// Of the configuration, with what the technique measured and chose filled in: with these in `assign` the
+  /// next attempt trains the same way without measuring again.
+  Json knobs = Json::object();
   bool operator==(const Finished&) const = default;
 };
 

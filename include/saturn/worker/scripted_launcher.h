@@ -29,6 +29,7 @@ struct ScriptedFault {
   int signal = 9;
   ErrorClass error_class = ErrorClass::internal;
   std::string message = "scripted fault";
+  std::int64_t needed_bytes = 0;
 };
 
 /// How one attempt goes. Seconds are virtual.
@@ -42,6 +43,7 @@ struct Script {
   std::map<std::string, double> metrics = {};                    ///< of the validation at the end
   std::int64_t memory_peak_bytes = 0;
   std::int64_t host_memory_peak_bytes = 0;
+  Json tuned_knobs = Json::object();  ///< added to the configuration's in Finished
   std::optional<ScriptedFault> fault = {};
 };
 
