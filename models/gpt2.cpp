@@ -102,7 +102,8 @@ class Embedding final : public Gpt2Layer<train::Layer> {
   }
 
   at::Tensor forward(const at::Tensor& tokens_BT, const StepContext& context) override {
-    const at::Tensor x_BTC = ops::embed(tokens_BT, tokens_->value, positions_->value, sizes_.tied_head);
+    const bool tied_here = tokens_->num_users > 1;  // the head may lie on another rank
+    const at::Tensor x_BTC = ops::embed(tokens_BT, tokens_->value, positions_->value, tied_here);
     return ops::dropout(x_BTC, drop_at(".sum", context));
   }
 

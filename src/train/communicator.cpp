@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
@@ -59,6 +60,19 @@ void use_nccl(c10d::ProcessGroup& group, const c10::intrusive_ptr<c10d::Store>& 
 }
 #endif
 
+c10::intrusive_ptr<c10d::ProcessGroup> make_group(const c10::intrusive_ptr<c10d::Store>& store,
+                                                  const Meeting& meeting) {
+  auto group = c10::make_intrusive<c10d::ProcessGroup>(store, meeting.rank, meeting.num_ranks);
+#ifdef SATURN_CUDA
+  if (meeting.nccl) {
+    use_nccl(*group, store, meeting);
+    return group;
+  }
+#endif
+  use_gloo(*group, store, meeting);
+  return group;
+}
+
 }  // namespace
 
 Communicator::Communicator(int rank, int num_ranks) : rank_(rank), num_ranks_(num_ranks) {}
@@ -66,7 +80,10 @@ Communicator::Communicator(int rank, int num_ranks) : rank_(rank), num_ranks_(nu
 Communicator::~Communicator() {
   // A group that is still up here belongs to a rank that failed: its threads may wait for peers that are
   // gone, so it is left to the end of the process (which is _exit).
-  if (group_) (void)group_.release();
+  if (store_) {
+    for (auto& group : subgroups_) (void)group.release();
+    if (group_) (void)group_.release();
+  }
 }
 
 Result<std::unique_ptr<Communicator>> Communicator::connect(Meeting meeting) {
@@ -83,13 +100,25 @@ Result<std::unique_ptr<Communicator>> Communicator::connect(Meeting meeting) {
                       .expected = "a build with SATURN_CUDA",
                       .fix = "cmake --preset cuda && cmake --build --preset cuda"};
 #endif
-  const c10::intrusive_ptr<c10d::Store> store = meet(meeting);
-  auto group = c10::make_intrusive<c10d::ProcessGroup>(store, meeting.rank, meeting.num_ranks);
-#ifdef SATURN_CUDA
-  if (meeting.nccl) use_nccl(*group, store, meeting);
-#endif
-  if (!meeting.nccl) use_gloo(*group, store, meeting);
-  communicator->group_ = std::move(group);
+  communicator->store_ = meet(meeting);
+  communicator->group_ = make_group(communicator->store_, meeting);
+  communicator->meeting_ = std::move(meeting);
+  return communicator;
+}
+
+Result<std::unique_ptr<Communicator>> Communicator::subgroup(const std::string& name,
+                                                             const std::vector<int>& ranks) {
+  const auto place = std::find(ranks.begin(), ranks.end(), rank_);
+  SATURN_CHECK(place != ranks.end(), "a rank makes the sub-groups that it is in");
+  auto communicator = std::unique_ptr<Communicator>(
+      new Communicator(static_cast<int>(place - ranks.begin()), static_cast<int>(ranks.size())));
+  if (ranks.size() == 1) return communicator;
+  SATURN_CHECK(store_, "sub-groups are made of a group that was connected");
+  Meeting meeting = meeting_;
+  meeting.rank = communicator->rank_;
+  meeting.num_ranks = communicator->num_ranks_;
+  subgroups_.push_back(make_group(c10::make_intrusive<c10d::PrefixStore>(name, store_), meeting));
+  communicator->group_ = subgroups_.back();
   return communicator;
 }
 
@@ -111,15 +140,21 @@ void Communicator::barrier() {
 }
 
 void Communicator::set_timeout(double timeout_s) {
+  meeting_.timeout_s = timeout_s;
   if (group_) group_->setTimeout(milliseconds(timeout_s));
+  for (const auto& group : subgroups_) group->setTimeout(milliseconds(timeout_s));
 }
 
 void Communicator::shutdown() {
   if (!group_) return;
   barrier();  // no rank takes its connections away while another still waits on them
 #ifdef SATURN_CUDA
-  if (group_->getBackendType() == c10d::ProcessGroup::BackendType::NCCL) group_->shutdown();
+  if (meeting_.nccl) {
+    for (const auto& group : subgroups_) group->shutdown();
+    group_->shutdown();
+  }
 #endif
+  subgroups_.clear();
   group_.reset();  // Gloo ends its threads and connections in its destructor
 }
 

@@ -14,6 +14,7 @@ ParameterPtr Layer::declare(Parameter parameter) {
 
 ParameterPtr Layer::share(ParameterPtr parameter) {
   parameters_.push_back(parameter);
+  ++parameter->num_users;
   return parameter;
 }
 

@@ -113,6 +113,7 @@ void Training::make_technique(const worker::Assign& assign) {
   else if (!job_.model.directory.empty())
     weights = require(open_weights(*model, job_.model.directory), ErrorClass::data);
 
+  const data::Samples example = require(dataset_->read(data::Part::training, {0}), ErrorClass::data);
   std::vector<std::string> names;
   for (const TechniqueEntry& entry : technique_entries()) {
     names.emplace_back(entry.name);
@@ -122,7 +123,8 @@ void Training::make_technique(const worker::Assign& assign) {
                                .model = std::move(model),
                                .communicator = *communicator_,
                                .device = device_,
-                               .directory = assign.job_directory});
+                               .directory = assign.job_directory,
+                               .example = example});
   }
   if (!technique_)
     throw Failure(ErrorClass::unsupported, "this training library has no technique " +

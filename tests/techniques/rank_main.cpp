@@ -93,13 +93,15 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
                                                             .num_ranks = run.num_ranks,
                                                             .timeout_s = 60}),
                               ErrorClass::internal);
+  const MadeUp dataset(run.num_samples, run.sequence_length);
   std::unique_ptr<train::Technique> technique;
   for (const train::TechniqueEntry& entry : train::technique_entries())
     if (run.technique == entry.name)
       technique = entry.make({.job = job,
                               .configuration = configuration,
                               .model = make_tiny_model({.vocabulary = kVocabulary, .dropout = run.dropout}),
-                              .communicator = *communicator});
+                              .communicator = *communicator,
+                              .example = require(dataset.read(data::Part::training, {0}), ErrorClass::data)});
   train::RandomWeights weights(job.seed);
   require(technique->prepare(weights), ErrorClass::internal);
   std::int64_t first_step = 0;
@@ -110,7 +112,6 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
     parameter.register_hook([](const at::Tensor& gradient) { return gradient * 1.01; });
   }
 
-  const MadeUp dataset(run.num_samples, run.sequence_length);
   const data::SampleOrder order(job.seed, run.num_samples, run.batch_size);
   const auto share = [&](std::int64_t num_rows) { return technique->micro_batches_of(num_rows); };
   Json result = {{"losses", Json::array()}, {"norms", Json::array()}};

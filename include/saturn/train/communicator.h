@@ -8,12 +8,14 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "saturn/base/result.h"
 
 namespace c10d {
 class ProcessGroup;
-}
+class Store;
+}  // namespace c10d
 
 namespace saturn::train {
 
@@ -46,12 +48,20 @@ class Communicator {
   void sum(at::Tensor& tensor);        ///< in place, over all ranks
   void broadcast(at::Tensor& tensor);  ///< from rank 0
   void barrier();
-  void set_timeout(double timeout_s);  ///< of the collectives from here on
+  void set_timeout(double timeout_s);  ///< of the collectives from here on, those of sub-groups too
+
+  /// A group of some ranks of this one, numbered as they come in `ranks`; this rank is among them. Called by
+  /// all of `ranks` alike and under one `name`, which no other sub-group of any of them has. A rank in
+  /// several sub-groups makes them in the same order as its peers do.
+  ///
+  /// A sub-group obeys `set_timeout` of this group, ends with its `shutdown`, and must be gone by then. It
+  /// has no sub-groups of its own.
+  Result<std::unique_ptr<Communicator>> subgroup(const std::string& name, const std::vector<int>& ranks);
 
   /// For techniques that need more (reducers, point-to-point); null in a group of one.
   const c10::intrusive_ptr<c10d::ProcessGroup>& group() const { return group_; }
 
-  /// Ends the group on a good path; must be called before the process exits.
+  /// Ends the group and its sub-groups on a good path; must be called before the process exits.
   void shutdown();
 
  private:
@@ -60,6 +70,10 @@ class Communicator {
   int rank_;
   int num_ranks_;
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
+  /// Of a group that was connected, not of a sub-group: how its sub-groups meet, and their connections.
+  Meeting meeting_;
+  c10::intrusive_ptr<c10d::Store> store_;
+  std::vector<c10::intrusive_ptr<c10d::ProcessGroup>> subgroups_;
 };
 
 }  // namespace saturn::train

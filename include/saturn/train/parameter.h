@@ -29,6 +29,7 @@ struct Parameter {
   std::vector<std::int64_t> shape;  ///< as in Hugging Face's file, so that any range of elements can be read
   Initial initial;
   bool decays = true;  ///< weight decay applies
+  int num_users = 0;   ///< layers of this rank that use it, 2 where tied; a stage of a pipeline counts its own
   at::Tensor value;    ///< in the precision of computing; undefined until placed
 
   std::int64_t num_elements() const {

@@ -14,6 +14,7 @@
 
 #include "saturn/base/json.h"
 #include "saturn/base/result.h"
+#include "saturn/data/dataset.h"
 #include "saturn/data/micro_batch.h"
 #include "saturn/train/communicator.h"
 #include "saturn/train/model.h"
@@ -63,6 +64,7 @@ struct TechniqueContext {
   Communicator& communicator;
   c10::Device device{c10::kCPU};
   std::string directory = {};  ///< where it may put files while it runs; empty = the system's temporary one
+  data::Samples example = {};  ///< one training sample: what layers are measured with before the first step
 };
 
 /// One way to train. Calls come in this order, on every rank alike: `prepare` once, then any of the others.
