@@ -2,7 +2,7 @@
 // laid out as Hugging Face has them (weights of affine maps as [inputs, outputs]).
 //
 // Source: Radford et al. 2019; GPT2LMHeadModel of `transformers`. Shapes: B rows, T tokens, C width, V
-// vocabulary.
+// vocabulary. In a tensor group T between the split regions is this rank's share of the sequence.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/layer_norm.h>
@@ -13,6 +13,7 @@
 #include "saturn/batch/model_spec.h"
 #include "saturn/train/model.h"
 #include "saturn/train/ops.h"
+#include "saturn/train/tensor_group.h"
 
 namespace saturn::models {
 namespace {
@@ -50,8 +51,17 @@ struct Affine {
   ParameterPtr weight;
   ParameterPtr bias;
 
+  /// A map whose outputs, if anything, are split.
   at::Tensor operator()(const at::Tensor& x) const { return ops::linear(x, weight->value, bias->value); }
+
+  /// A map whose inputs are split: the bias counts once in the sum over the group.
+  at::Tensor partial(const at::Tensor& x, const train::TensorGroup* group) const {
+    return ops::linear(x, weight->value, ops::added_once(bias->value, group));
+  }
 };
+
+/// How an affine map is cut over a tensor group: `column` by outputs, `row` by inputs with the bias whole.
+enum class Cut { column, row };
 
 /// What all layers share: the sizes, and declaring the parts they are made of. Base is Layer or Head.
 template <class Base>
@@ -65,6 +75,12 @@ class Gpt2Layer : public Base {
         {.name = name, .shape = {rows, sizes_.width}, .initial = normal(sizes_.initializer_range)});
   }
 
+  ParameterPtr declare_token_table(const std::string& name) {
+    const ParameterPtr table = declare_table(name, sizes_.vocabulary);
+    table->split = {.dimension = 0};
+    return table;
+  }
+
   Norm declare_norm(const std::string& name) {
     return {.weight = this->declare({.name = name + ".weight",
                                      .shape = {sizes_.width},
@@ -74,19 +90,33 @@ class Gpt2Layer : public Base {
             .epsilon = sizes_.layer_norm_epsilon};
   }
 
-  Affine declare_affine(const std::string& name, std::int64_t inputs, std::int64_t outputs,
-                        double deviation) {
-    return {.weight = this->declare(
-                {.name = name + ".weight", .shape = {inputs, outputs}, .initial = normal(deviation)}),
-            .bias = this->declare({.name = name + ".bias", .shape = {outputs}, .decays = false})};
+  Affine declare_affine(const std::string& name, std::int64_t inputs, std::int64_t outputs, double deviation,
+                        Cut cut, int num_blocks = 1) {
+    const bool by_outputs = cut == Cut::column;
+    return {.weight = this->declare({.name = name + ".weight",
+                                     .shape = {inputs, outputs},
+                                     .initial = normal(deviation),
+                                     .split = {.dimension = by_outputs ? 1 : 0, .num_blocks = num_blocks}}),
+            .bias = this->declare({.name = name + ".bias",
+                                   .shape = {outputs},
+                                   .decays = false,
+                                   .split = {.dimension = by_outputs ? 0 : -1, .num_blocks = num_blocks}})};
   }
 
-  /// A place of dropout in this layer.
+  /// A place of dropout in this layer, by default on a share of the sequence.
   ops::DropoutSite drop_at(const char* place, const StepContext& context) const {
+    return drop_at(place, context, train::first_position(context.tensor) * sizes_.width);
+  }
+  ops::DropoutSite drop_at(const char* place, const StepContext& context, std::int64_t first_element) const {
     if (!context.training || sizes_.dropout == 0.0) return {};
     return {.probability = sizes_.dropout,
             .key = ops::dropout_key(context.seed, context.step, this->name() + place),
-            .first_row = context.first_row};
+            .first_row = context.first_row,
+            .first_element = first_element};
+  }
+
+  ops::TableSplit table_split(const StepContext& context) const {
+    return {.group = context.tensor, .vocabulary = sizes_.vocabulary};
   }
 
   static Initial normal(double deviation) { return {Initial::Kind::normal, deviation}; }
@@ -97,13 +127,14 @@ class Gpt2Layer : public Base {
 class Embedding final : public Gpt2Layer<train::Layer> {
  public:
   explicit Embedding(const Sizes& sizes) : Gpt2Layer("transformer.embedding", sizes) {
-    tokens_ = declare_table("transformer.wte.weight", sizes.vocabulary);
+    tokens_ = declare_token_table("transformer.wte.weight");
     positions_ = declare_table("transformer.wpe.weight", sizes.positions);
   }
 
   at::Tensor forward(const at::Tensor& tokens_BT, const StepContext& context) override {
     const bool tied_here = tokens_->num_users > 1;  // the head may lie on another rank
-    const at::Tensor x_BTC = ops::embed(tokens_BT, tokens_->value, positions_->value, tied_here);
+    const at::Tensor x_BTC =
+        ops::embed(tokens_BT, tokens_->value, positions_->value, tied_here, table_split(context));
     return ops::dropout(x_BTC, drop_at(".sum", context));
   }
 
@@ -122,11 +153,12 @@ class Block final : public Gpt2Layer<train::Layer> {
     // depth.
     const double residual = deviation / std::sqrt(2.0 * static_cast<double>(sizes.layers));
     attention_norm_ = declare_norm(name() + ".ln_1");
-    qkv_ = declare_affine(name() + ".attn.c_attn", sizes.width, 3 * sizes.width, deviation);
-    attention_out_ = declare_affine(name() + ".attn.c_proj", sizes.width, sizes.width, residual);
+    qkv_ = declare_affine(name() + ".attn.c_attn", sizes.width, 3 * sizes.width, deviation, Cut::column,
+                          /*num_blocks=*/3);
+    attention_out_ = declare_affine(name() + ".attn.c_proj", sizes.width, sizes.width, residual, Cut::row);
     mlp_norm_ = declare_norm(name() + ".ln_2");
-    fc_ = declare_affine(name() + ".mlp.c_fc", sizes.width, sizes.feed_forward, deviation);
-    mlp_out_ = declare_affine(name() + ".mlp.c_proj", sizes.feed_forward, sizes.width, residual);
+    fc_ = declare_affine(name() + ".mlp.c_fc", sizes.width, sizes.feed_forward, deviation, Cut::column);
+    mlp_out_ = declare_affine(name() + ".mlp.c_proj", sizes.feed_forward, sizes.width, residual, Cut::row);
   }
 
   at::Tensor forward(const at::Tensor& x_BTC, const StepContext& context) override {
@@ -136,15 +168,22 @@ class Block final : public Gpt2Layer<train::Layer> {
 
  private:
   at::Tensor attention(const at::Tensor& x_BTC, const StepContext& context) const {
-    const double scale = 1.0 / std::sqrt(static_cast<double>(sizes_.width / sizes_.heads));
-    const at::Tensor mixed_BTC =
-        ops::causal_attention(qkv_(x_BTC), sizes_.heads, scale, drop_at(".attn.probabilities", context));
-    return ops::dropout(attention_out_(mixed_BTC), drop_at(".attn", context));
+    const std::int64_t head_size = sizes_.width / sizes_.heads;
+    const double scale = 1.0 / std::sqrt(static_cast<double>(head_size));
+    const at::Tensor qkv = qkv_(ops::enter_split(x_BTC, context.tensor));
+    const train::Range heads = train::own_share(sizes_.heads, context.tensor);
+    const std::int64_t first_probability = heads.first * qkv.size(1) * qkv.size(1);
+    const at::Tensor mixed = ops::causal_attention(
+        qkv, heads.count, scale, drop_at(".attn.probabilities", context, first_probability));
+    const at::Tensor y_BTC = ops::leave_split(attention_out_.partial(mixed, context.tensor), context.tensor);
+    return ops::dropout(y_BTC, drop_at(".attn", context));
   }
 
   at::Tensor mlp(const at::Tensor& x_BTC, const StepContext& context) const {
-    const at::Tensor y_BTC = ops::gelu_mlp(x_BTC, fc_.weight->value, fc_.bias->value, mlp_out_.weight->value,
-                                           mlp_out_.bias->value);
+    const at::Tensor y_BTC = ops::leave_split(
+        ops::gelu_mlp(ops::enter_split(x_BTC, context.tensor), fc_.weight->value, fc_.bias->value,
+                      mlp_out_.weight->value, ops::added_once(mlp_out_.bias->value, context.tensor)),
+        context.tensor);
     return ops::dropout(y_BTC, drop_at(".mlp", context));
   }
 
@@ -160,7 +199,7 @@ class LanguageHead final : public Gpt2Layer<train::Head> {
  public:
   LanguageHead(const Sizes& sizes, const ParameterPtr& token_table) : Gpt2Layer("transformer.head", sizes) {
     norm_ = declare_norm("transformer.ln_f");
-    table_ = sizes.tied_head ? share(token_table) : declare_table("lm_head.weight", sizes.vocabulary);
+    table_ = sizes.tied_head ? share(token_table) : declare_token_table("lm_head.weight");
   }
 
   at::Tensor forward(const at::Tensor& x_BTC, const StepContext&) override {
@@ -169,7 +208,8 @@ class LanguageHead final : public Gpt2Layer<train::Head> {
 
   at::Tensor loss(const at::Tensor& x_BTC, const at::Tensor& targets_BT,
                   const StepContext& context) override {
-    return ops::head_cross_entropy(norm_(x_BTC), table_->value, targets_BT, context.loss_weight);
+    return ops::head_cross_entropy(ops::enter_split(norm_(x_BTC), context.tensor), table_->value, targets_BT,
+                                   context.loss_weight, table_split(context));
   }
 
  private:

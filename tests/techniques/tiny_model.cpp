@@ -57,12 +57,20 @@ class Block final : public train::Layer {
     const double scale = 1.0 / std::sqrt(static_cast<double>(sizes.width));
     // Not in the order of use: an order of buckets that is taken from the first backward differs from this
     // one.
-    down_ = declare(
-        {name() + ".down.weight", {2 * sizes.width, sizes.width}, {Initial::Kind::normal, scale}, true, {}});
-    norm_ = declare({name() + ".norm.weight", {sizes.width}, {Initial::Kind::ones}, false, {}});
-    up_ = declare(
-        {name() + ".up.weight", {sizes.width, 2 * sizes.width}, {Initial::Kind::normal, scale}, true, {}});
-    bias_ = declare({name() + ".up.bias", {2 * sizes.width}, {Initial::Kind::zeros}, false, {}});
+    down_ = declare({name() + ".down.weight",
+                     {2 * sizes.width, sizes.width},
+                     {Initial::Kind::normal, scale},
+                     true,
+                     {},
+                     {}});
+    norm_ = declare({name() + ".norm.weight", {sizes.width}, {Initial::Kind::ones}, false, {}, {}});
+    up_ = declare({name() + ".up.weight",
+                   {sizes.width, 2 * sizes.width},
+                   {Initial::Kind::normal, scale},
+                   true,
+                   {},
+                   {}});
+    bias_ = declare({name() + ".up.bias", {2 * sizes.width}, {Initial::Kind::zeros}, false, {}, {}});
   }
   at::Tensor forward(const at::Tensor& x_BTC, const StepContext& context) override {
     const at::Tensor counts = at::arange(1, x_BTC.size(1) + 1, x_BTC.options()).view({1, -1, 1});

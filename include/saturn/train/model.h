@@ -23,6 +23,8 @@ struct ModelSpec;
 
 namespace saturn::train {
 
+class TensorGroup;
+
 /// Where in the training a forward happens. Everything random in a layer is a pure function of
 /// (seed, step, the layer's name, row of the global batch, element), so that no technique changes it.
 struct StepContext {
@@ -31,10 +33,14 @@ struct StepContext {
   std::int64_t first_row = 0;  ///< row of the global batch that is row 0 of this micro-batch
   bool training = true;        ///< false: no dropout
   double loss_weight = 1.0;    ///< factor of the summed loss; 1 / targets of the global batch while training
+  const TensorGroup* tensor = nullptr;  ///< the ranks that split each layer; null where one rank has it whole
 };
 
 /// One step of the forward pass, with the parameters it uses. Layers know nothing of devices, ranks or
 /// techniques; the code runs where its input and its parameters lie, in the parameters' precision.
+///
+/// A layer that can be split says how its parameters are (Parameter::split), marks where the split region
+/// begins and ends (ops::enter_split, ops::leave_split), and takes its sizes from its parameters' values.
 class Layer {
  public:
   explicit Layer(std::string name) : name_(std::move(name)) {}

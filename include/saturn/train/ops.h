@@ -1,7 +1,11 @@
 // Operators that models are written with where LibTorch's own leave speed or memory on the table; each has
 // its gradient, runs on any device in fp32 and bf16, and is tested against plain ATen.
 //
-// Shapes: B rows of a micro-batch, T tokens, C width, V vocabulary, P positions, I and O inputs and outputs.
+// Operators that a tensor group (train/tensor_group.h) splits take the group; without one they are what they
+// are on one device.
+//
+// Shapes: B rows of a micro-batch, T tokens, C width, V vocabulary, P positions, I and O inputs and outputs;
+// t tokens of one rank's share of the sequence, all T without a group.
 
 #pragma once
 
@@ -9,6 +13,10 @@
 
 #include <cstdint>
 #include <string_view>
+
+namespace saturn::train {
+class TensorGroup;
+}
 
 namespace saturn::train::ops {
 
@@ -18,6 +26,8 @@ struct DropoutSite {
   double probability = 0.0;    ///< 0: nothing is dropped
   std::uint64_t key = 0;       ///< of seed, step and place in the model: see `dropout_key`
   std::int64_t first_row = 0;  ///< row of the global batch that is row 0 of the tensor
+  /// Element of the row that is the tensor's first: not 0 where the tensor is a part of each row.
+  std::int64_t first_element = 0;
 };
 
 std::uint64_t dropout_key(std::uint64_t seed, std::int64_t step, std::string_view place);
@@ -25,13 +35,33 @@ std::uint64_t dropout_key(std::uint64_t seed, std::int64_t step, std::string_vie
 /// `x` (first dimension: rows) with elements zeroed with the site's probability, the rest scaled up.
 at::Tensor dropout(const at::Tensor& x, const DropoutSite& site);
 
+/// Begins a region that the group splits: this rank's share of the sequence, [B, t, C], becomes the whole,
+/// [B, T, C]; gradients are summed over the group. What follows may use a slice of every parameter.
+at::Tensor enter_split(const at::Tensor& x, const TensorGroup* group);
+
+/// Ends the region: the ranks' [B, T, C] are summed, and this rank keeps its share of the sequence, [B, t,
+/// C].
+at::Tensor leave_split(const at::Tensor& x, const TensorGroup* group);
+
+/// A parameter that is added to what `leave_split` sums, and must count once: itself on the first rank of the
+/// group, zeros on the others.
+at::Tensor added_once(const at::Tensor& parameter, const TensorGroup* group);
+
+/// A table whose rows, one a token of the vocabulary, the group splits.
+struct TableSplit {
+  const TensorGroup* group = nullptr;
+  std::int64_t vocabulary = 0;  ///< rows of the whole table; not looked at without a group
+};
+
 /// token_table_VC[tokens_BT] + position_table_PC[0..T).
 ///
 /// `tied`: the token table is also the head's. Its gradient is then given row by row (sparse) and added to
 /// the dense one of the head by autograd, which saves a table of zeros; on its own it would reach the
 /// optimiser sparse.
+/// In a group `token_table` is this rank's slice, `position_table` whole, and the result this rank's share of
+/// the sequence, [B, t, C].
 at::Tensor embed(const at::Tensor& tokens, const at::Tensor& token_table, const at::Tensor& position_table,
-                 bool tied);
+                 bool tied, const TableSplit& split = {});
 
 /// x @ weight_IO + bias_O over the last dimension.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
@@ -49,8 +79,9 @@ at::Tensor gelu_mlp(const at::Tensor& x, const at::Tensor& fc_weight, const at::
 /// fp32.
 ///
 /// Logits are made and used up in pieces of some rows; where gradients are asked for they are computed along.
+/// In a group `table` is this rank's slice, and the loss the same on every rank; `x` lies in a split region.
 /// Errors: c10::IndexError for a target outside [0, V).
 at::Tensor head_cross_entropy(const at::Tensor& x, const at::Tensor& table, const at::Tensor& targets,
-                              double weight);
+                              double weight, const TableSplit& split = {});
 
 }  // namespace saturn::train::ops

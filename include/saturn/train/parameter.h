@@ -20,6 +20,12 @@ struct Initial {
   double standard_deviation = 0.0;  ///< of `normal`, whose mean is 0
 };
 
+/// How a parameter is cut over the ranks of a tensor group (train/tensor_group.h).
+struct Split {
+  int dimension = -1;  ///< the one that is cut; -1: every rank holds the whole parameter
+  int num_blocks = 1;  ///< equal blocks side by side along it, each cut on its own (3: queries, keys, values)
+};
+
 /// One trainable tensor. A model only declares it; a technique places it (allocates `value`, whole or as a
 /// view of something larger, with requires_grad set) before the first forward.
 ///
@@ -29,8 +35,9 @@ struct Parameter {
   std::vector<std::int64_t> shape;  ///< as in Hugging Face's file, so that any range of elements can be read
   Initial initial;
   bool decays = true;  ///< weight decay applies
-  int num_users = 0;   ///< layers of this rank that use it, 2 where tied; a stage of a pipeline counts its own
-  at::Tensor value;    ///< in the precision of computing; undefined until placed
+  int num_users = 0;  ///< layers of this rank that use it, 2 where tied; a stage of a pipeline counts its own
+  Split split = {};
+  at::Tensor value;  ///< in the precision of computing; undefined until placed
 
   std::int64_t num_elements() const {
     std::int64_t count = 1;

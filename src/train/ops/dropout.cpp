@@ -32,11 +32,18 @@ std::uint64_t row_key(const DropoutSite& site, std::int64_t row) {
   return mix_key(site.key, static_cast<std::uint64_t>(site.first_row + row));
 }
 
+/// Elements [begin, end) of what lies at `from`, whose first is element `first` of its row.
 template <class Scalar>
-void mask_block(const Scalar* from, Scalar* to, std::uint64_t key, std::int64_t begin, std::int64_t end,
-                std::uint64_t threshold, float scale) {
-  for (std::int64_t i = begin; i < end; i += 2) {
-    const std::uint64_t hash = mix64(key + static_cast<std::uint64_t>(i) / 2);
+void mask_block(const Scalar* from, Scalar* to, std::uint64_t key, std::int64_t first, std::int64_t begin,
+                std::int64_t end, std::uint64_t threshold, float scale) {
+  std::int64_t i = begin;
+  if ((first + begin) % 2 != 0 && begin < end) {  // begins with the second of a pair
+    const std::uint64_t hash = mix64(key + static_cast<std::uint64_t>(first + begin) / 2);
+    to[i] = static_cast<Scalar>(static_cast<float>(from[i]) * ((hash >> 32) < threshold ? 0.0f : scale));
+    ++i;
+  }
+  for (; i < end; i += 2) {
+    const std::uint64_t hash = mix64(key + static_cast<std::uint64_t>(first + i) / 2);
     to[i] =
         static_cast<Scalar>(static_cast<float>(from[i]) * ((hash & 0xffffffffU) < threshold ? 0.0f : scale));
     if (i + 1 < end) {
@@ -56,9 +63,9 @@ void mask_on_cpu(const at::Tensor& x, at::Tensor& y, const DropoutSite& site, fl
   at::parallel_for(0, num_rows * blocks_per_row, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t block = begin; block < end; ++block) {
       const std::int64_t row = block / blocks_per_row;
-      const std::int64_t first = block % blocks_per_row * kBlock;
-      mask_block(from + row * row_size, to + row * row_size, row_key(site, row), first,
-                 std::min(first + kBlock, row_size), threshold_of(site.probability), scale);
+      const std::int64_t of_row = block % blocks_per_row * kBlock;
+      mask_block(from + row * row_size, to + row * row_size, row_key(site, row), site.first_element, of_row,
+                 std::min(of_row + kBlock, row_size), threshold_of(site.probability), scale);
     }
   });
 }
@@ -83,12 +90,14 @@ at::Tensor mask_by_operators(const at::Tensor& x, const DropoutSite& site, float
   for (std::int64_t row = 0; row < num_rows; ++row)
     keys.push_back(static_cast<std::int64_t>(row_key(site, row)));
   const at::TensorOptions options = x.options().dtype(at::kLong);
-  const at::Tensor pairs = at::arange((row_size + 1) / 2, options);
+  const std::int64_t first_pair = site.first_element / 2;
+  const std::int64_t past = site.first_element % 2;  // elements of the first pair that lie before the tensor
+  const at::Tensor pairs = at::arange(first_pair, first_pair + (past + row_size + 1) / 2, options);
   const at::Tensor key_column = at::tensor(keys, at::kLong).to(x.device()).unsqueeze(1);
   const at::Tensor hashes = mix64_of(key_column + pairs);
   const at::Tensor low = at::bitwise_and(hashes, 0xffffffffLL);
   const at::Tensor high = at::bitwise_and(at::bitwise_right_shift(hashes, 32), 0xffffffffLL);
-  const at::Tensor halves = at::stack({low, high}, 2).view({num_rows, -1}).narrow(1, 0, row_size);
+  const at::Tensor halves = at::stack({low, high}, 2).view({num_rows, -1}).narrow(1, past, row_size);
   const at::Tensor kept =
       halves.ge(static_cast<std::int64_t>(threshold_of(site.probability))).view(x.sizes());
   return at::where(kept, x.to(at::kFloat) * scale, at::zeros({}, x.options().dtype(at::kFloat)))
@@ -115,19 +124,21 @@ at::Tensor masked(const at::Tensor& x, const DropoutSite& site) {
 class Dropout : public torch::autograd::Function<Dropout> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
-                            double probability, std::int64_t key, std::int64_t first_row) {
-    context->saved_data["probability"] = probability;
-    context->saved_data["key"] = key;
-    context->saved_data["first_row"] = first_row;
-    return masked(x, {probability, static_cast<std::uint64_t>(key), first_row});
+                            const DropoutSite& site) {
+    context->saved_data["probability"] = site.probability;
+    context->saved_data["key"] = static_cast<std::int64_t>(site.key);
+    context->saved_data["first_row"] = site.first_row;
+    context->saved_data["first_element"] = site.first_element;
+    return masked(x, site);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const DropoutSite site{context->saved_data["probability"].toDouble(),
                            static_cast<std::uint64_t>(context->saved_data["key"].toInt()),
-                           context->saved_data["first_row"].toInt()};
-    return {masked(gradients[0], site), at::Tensor(), at::Tensor(), at::Tensor()};
+                           context->saved_data["first_row"].toInt(),
+                           context->saved_data["first_element"].toInt()};
+    return {masked(gradients[0], site), at::Tensor()};
   }
 };
 
@@ -141,7 +152,7 @@ std::uint64_t dropout_key(std::uint64_t seed, std::int64_t step, std::string_vie
 
 at::Tensor dropout(const at::Tensor& x, const DropoutSite& site) {
   if (site.probability <= 0.0) return x;
-  return Dropout::apply(x, site.probability, static_cast<std::int64_t>(site.key), site.first_row);
+  return Dropout::apply(x, site);
 }
 
 }  // namespace saturn::train::ops
