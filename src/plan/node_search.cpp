@@ -13,10 +13,18 @@
 namespace saturn::plan {
 namespace {
 
+// The bounds are sums and minima of a few values side by side: wider registers compute the same numbers.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define SATURN_FOR_AVX2 __attribute__((target_clones("avx2", "default")))
+#else
+#define SATURN_FOR_AVX2
+#endif
+
 constexpr int kFunctions = 8;
 constexpr std::size_t kMemoryBytes = std::size_t{48} << 20;
 constexpr std::size_t kFewestWays = 16;
-constexpr std::size_t kMostWays = 96;
+constexpr std::size_t kMostWays = 32;
 constexpr double kNo = std::numeric_limits<double>::infinity();
 
 using Values = std::array<double, kFunctions>;
@@ -40,11 +48,14 @@ class Refuted {
   // Whether a staircase at least as high everywhere was refuted for `set`.
   bool covers(std::uint64_t set, const double* left_s) const {
     const std::size_t first = place(set) * ways_;
+    // A higher staircase has the larger sum: mostly that alone says no.
+    const auto sum = static_cast<float>(sum_of(left_s)) * (1.0F - 1e-5F);
     for (std::size_t i = first; i < first + ways_; ++i) {
       if (heads_[i].set != set) {
         if (heads_[i].set == 0) return false;
         continue;
       }
+      if (heads_[i].sum < sum) continue;
       const double* other = steps_.data() + i * static_cast<std::size_t>(width_);
       int d = 0;
       while (d < width_ && left_s[d] <= other[d]) ++d;
@@ -53,35 +64,43 @@ class Refuted {
     return false;
   }
 
+  // In the place of one that says less, else of the one that was refuted with the least effort.
   void add(std::uint64_t set, const double* left_s, std::int64_t effort) {
     const std::size_t first = place(set) * ways_;
+    const auto sum = static_cast<float>(sum_of(left_s));
     std::size_t to = first;
     for (std::size_t i = first; i < first + ways_; ++i) {
       if (heads_[i].set == 0) {
         to = i;
         break;
       }
-      if (heads_[i].set == set) {
+      if (heads_[i].set == set && heads_[i].sum <= sum) {
         const double* other = steps_.data() + i * static_cast<std::size_t>(width_);
         int d = 0;
         while (d < width_ && left_s[d] >= other[d]) ++d;
-        if (d == width_) {  // says less than the new one
+        if (d == width_) {
           to = i;
           break;
         }
       }
       if (heads_[i].effort < heads_[to].effort) to = i;
     }
-    heads_[to] = {set, effort};
+    heads_[to] = {set, sum, static_cast<float>(effort)};
     std::copy_n(left_s, width_, steps_.data() + to * static_cast<std::size_t>(width_));
   }
 
  private:
   struct Head {
     std::uint64_t set = 0;
-    std::int64_t effort = 0;
+    float sum = 0.0F;
+    float effort = 0.0F;
   };
 
+  double sum_of(const double* left_s) const {
+    double sum = 0.0;
+    for (int d = 0; d < width_; ++d) sum += left_s[d];
+    return sum;
+  }
   std::size_t place(std::uint64_t set) const { return mix64(set) & (places_ - 1); }
 
   int width_;
@@ -142,7 +161,7 @@ struct NodeSearch::State {
   }
 
   // Whether the bounds refute `set` under the staircase.
-  bool hopeless(const double* left_s, std::uint64_t set) const {
+  SATURN_FOR_AVX2 bool hopeless(const double* left_s, std::uint64_t set) const {
     Values supply{};
     for (int d = 0; d < width; ++d) {
       for (int f = 0; f < kFunctions; ++f) supply[f] += worth[d][f] * left_s[d];
@@ -180,11 +199,14 @@ struct NodeSearch::State {
       out = true;
       return false;
     }
-    if (hopeless(left_at(depth), set) || refuted.covers(set, left_at(depth))) return false;
+    if (hopeless(left_at(depth), set)) return false;
+    // With two tasks left, trying is as cheap as remembering.
+    const bool remembered = __builtin_popcountll(set) > 2;
+    if (remembered && refuted.covers(set, left_at(depth))) return false;
     const std::int64_t before = nodes;
     if (start_tasks(depth, set, context) || (!out && stay_idle(depth, set))) return true;
     // Only what was refuted for itself, without leaning on a sibling, holds everywhere.
-    if (!out && context.free()) refuted.add(set, left_at(depth), nodes - before);
+    if (remembered && !out && context.free()) refuted.add(set, left_at(depth), nodes - before);
     return false;
   }
 

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "plan/anneal.h"
 #include "plan/bounds.h"
@@ -23,7 +24,7 @@ namespace {
 
 constexpr double kIdleWeights[] = {1.0, 0.5, 2.0};  // with the heats below, in turn
 constexpr double kHeats[] = {0.5, 1.0, 0.5};
-constexpr std::size_t kMostGlobalNodes = 8;
+constexpr std::int64_t kMostGlobalNodes = 8;
 constexpr std::int64_t kGeneralPerTask = 20000;  // evaluations of the general search
 constexpr std::int64_t kLongestRound = 3000000;
 constexpr std::size_t kExactTasks = 16;      // so many are mostly decided within seconds
@@ -215,13 +216,31 @@ class Pipeline {
     if (upper_s >= pruned_for_s_) return;
     const double before_s = incumbent_.elapsed_s();
     if (pruned_for_s_ == kNever || repeatable() || tighten_took_s_ < 0.02 * options_.time_limit_s) {
-      const AllotmentBound bound = allotment_bound(reduced_, upper_s);
-      incumbent_.raise_bound(bound.bound_s, "pattern LP");
-      pruned_ = prune(reduced_, bound, upper_s);
+      lp_ = allotment_bound(reduced_, upper_s);
+      incumbent_.raise_bound(lp_.bound_s, "pattern LP");
     }
     pruned_for_s_ = upper_s;
     tighten_took_s_ = incumbent_.elapsed_s() - before_s;
-    if (!pruned_.possible) incumbent_.raise_bound(upper_s, "pattern LP");
+    if (!prune(reduced_, lp_, upper_s).possible) incumbent_.raise_bound(upper_s, "pattern LP");
+  }
+
+  // How far from its best mode a task may stray: few tasks need the room, many lose their way in it. Each
+  // width of view is tried once; then those that gave the best plans, and now and then another.
+  struct View {
+    double slack = 0.0;
+    double best_s = kNever;
+  };
+
+  std::size_t next_view() {
+    if (num_searches_ < views_.size()) return num_searches_;
+    std::vector<std::size_t> order(views_.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return views_[a].best_s < views_[b].best_s; });
+    static constexpr std::size_t kRanks[] = {0, 1, 0, 2, 1, 0, 3, 1};
+    const std::size_t turn = num_searches_ - views_.size();
+    const std::size_t rank = turn % 9 == 8 ? 4 + turn / 9 % 3 : kRanks[turn % 9];
+    return order[rank % order.size()];
   }
 
   // Annealing in rounds, from the best plan, up to `share` of the time or iterations. Rounds grow: the first
@@ -230,41 +249,47 @@ class Pipeline {
     const double stop_s = incumbent_.elapsed_s() + (options_.time_limit_s - incumbent_.elapsed_s()) * share;
     const std::int64_t all = repeatable() ? *options_.iterations : std::int64_t{1} << 50;
     const auto num_tasks = static_cast<std::int64_t>(reduced_.tasks.size());
-    const std::size_t num_nodes = reduced_.nodes.size();
+    const auto num_nodes = static_cast<std::int64_t>(reduced_.nodes.size());
+    const bool may_be_global = num_nodes > 1 && num_nodes <= kMostGlobalNodes;
     std::int64_t done = 0;
-    std::int64_t length = std::clamp<std::int64_t>(num_tasks * 500, 5000, 50000);
     double speed = 0.0;
     while (!finished() && done < all) {
       tighten();
       if (finished()) return;
       const double left_s = stop_s - incumbent_.elapsed_s();
       if (!repeatable() && left_s <= 0.0) return;
-      std::int64_t now = std::min(length, all - done);
+      // After each pass over the views rounds are twice as long.
+      const auto doublings = static_cast<int>(num_searches_ / views_.size());
+      const std::int64_t first = std::clamp<std::int64_t>(num_tasks * 250, 4000, 40000);
+      const std::int64_t longest = kLongestRound * std::max<std::int64_t>(1, num_tasks / 48);
+      std::int64_t now = std::min({first << std::min(doublings, 20), longest, all - done});
       if (!repeatable() && speed > 0.0) {
         // A round that would be cut off is made to fit: a run that ends hot has found little.
         now = std::clamp<std::int64_t>(static_cast<std::int64_t>(speed * left_s), 2000, now);
       }
-      const double before_s = incumbent_.elapsed_s();
-      const AnnealOptions how{.seed = mix_key(seed_, rounds_),
+      View& view = views_[next_view()];
+      const std::size_t how_many = num_searches_ + num_searches_ / views_.size();
+      const bool global = may_be_global && how_many % 2 == 1;
+      const AnnealOptions how{.seed = mix_key(seed_, num_searches_),
                               .bound_s = incumbent_.bound_s(),
-                              .idle_weight = kIdleWeights[rounds_ / 2 % 3],
-                              .heat = kHeats[rounds_ / 2 % 3],
+                              .idle_weight = kIdleWeights[num_searches_ / 2 % 3],
+                              .heat = kHeats[num_searches_ / 2 % 3],
                               .class_price = class_price_};
-      const bool global = num_nodes > 1 && num_nodes <= kMostGlobalNodes && rounds_ % 2 == 1;
-      ++rounds_;
-      const Solution start = pruned_.from_whole(reduced_, incumbent_.solution());
+      ++num_searches_;
+      const Pruned pruned = focus(reduced_, lp_, pruned_for_s_, view.slack);
+      const Solution start =
+          pruned.possible ? pruned.from_whole(reduced_, incumbent_.solution()) : Solution{};
       const Budget budget{now,
                           [&] { return finished() || (!repeatable() && incumbent_.elapsed_s() > stop_s); }};
-      const AnnealResult result = global ? anneal_global(pruned_.reduced, start, how, budget)
-                                         : anneal(pruned_.reduced, start, how, budget);
+      const double before_s = incumbent_.elapsed_s();
+      const AnnealResult result = global ? anneal_global(pruned.reduced, start, how, budget)
+                                         : anneal(pruned.reduced, start, how, budget);
       incumbent_.iterations += result.iterations;
       done += std::max<std::int64_t>(result.iterations, 1);
-      if (!result.solution.empty()) {
-        incumbent_.offer(pruned_.to_whole(result.solution), global ? "annealing of one order" : "annealing");
-      }
       speed = static_cast<double>(result.iterations) / std::max(1e-6, incumbent_.elapsed_s() - before_s);
-      if (rounds_ % 2 == 0 || num_nodes == 1)
-        length = std::min(length * 2, kLongestRound * std::max<std::int64_t>(1, num_tasks / 48));
+      if (result.solution.empty()) continue;
+      view.best_s = std::min(view.best_s, result.makespan_s);
+      incumbent_.offer(pruned.to_whole(result.solution), global ? "annealing of one order" : "annealing");
     }
   }
 
@@ -272,9 +297,10 @@ class Pipeline {
   const SolveOptions& options_;
   Incumbent& incumbent_;
   std::uint64_t seed_;
-  std::uint64_t rounds_ = 0;
+  std::size_t num_searches_ = 0;
+  std::vector<View> views_ = {{1e-5}, {1e-4}, {3e-4}, {1e-3}, {3e-3}, {1e-2}, {1e9}};
   std::vector<double> class_price_;
-  Pruned pruned_;
+  AllotmentBound lp_;
   double pruned_for_s_ = kNever;
   double tighten_took_s_ = 0.0;
   Link* link_ = nullptr;

@@ -41,25 +41,52 @@ Solution Pruned::from_whole(const Reduced& whole, const Solution& solution) cons
   return kept;
 }
 
-Pruned prune(const Reduced& reduced, const AllotmentBound& bound, double upper_s) {
+namespace {
+
+// Keeps the modes that `keeps(task, mode, its bound)` wants.
+template <class Keeps>
+Pruned kept(const Reduced& reduced, const AllotmentBound& bound, Keeps keeps) {
   Pruned pruned{reduced, {}, true};
-  // Whole numbers: what must be beaten is beaten by 1 at least. Otherwise keep clear of rounding.
-  const double beaten_s = reduced.integral ? upper_s - 0.5 : upper_s * (1.0 - 1e-9);
   for (std::size_t t = 0; t < reduced.tasks.size(); ++t) {
     Task& task = pruned.reduced.tasks[t];
-    std::vector<Mode> kept;
+    std::vector<Mode> modes;
     std::vector<int> origin;
     for (std::size_t m = 0; m < task.modes.size(); ++m) {
       const double with_s = bound.with_mode_s.empty() ? 0.0 : bound.with_mode_s[t][m];
-      if (task.modes[m].time_s > beaten_s || with_s > beaten_s) continue;
-      kept.push_back(task.modes[m]);
+      if (!keeps(t, task.modes[m], with_s)) continue;
+      modes.push_back(task.modes[m]);
       origin.push_back(static_cast<int>(m));
     }
-    pruned.possible &= !kept.empty();
-    task.modes = std::move(kept);
+    pruned.possible &= !modes.empty();
+    task.modes = std::move(modes);
     pruned.origin.push_back(std::move(origin));
   }
   return pruned;
+}
+
+// Whole numbers: what must be beaten is beaten by 1 at least. Otherwise keep clear of rounding.
+double beaten(const Reduced& reduced, double upper_s) {
+  return reduced.integral ? upper_s - 0.5 : upper_s * (1.0 - 1e-9);
+}
+
+}  // namespace
+
+Pruned prune(const Reduced& reduced, const AllotmentBound& bound, double upper_s) {
+  const double beaten_s = beaten(reduced, upper_s);
+  return kept(reduced, bound, [&](std::size_t, const Mode& mode, double with_s) {
+    return mode.time_s <= beaten_s && with_s <= beaten_s;
+  });
+}
+
+Pruned focus(const Reduced& reduced, const AllotmentBound& bound, double upper_s, double slack) {
+  const double beaten_s = beaten(reduced, upper_s);
+  std::vector<double> most;
+  for (const std::vector<double>& with_mode : bound.with_mode_s) {
+    most.push_back(*std::min_element(with_mode.begin(), with_mode.end()) + slack * bound.bound_s);
+  }
+  return kept(reduced, bound, [&](std::size_t t, const Mode& mode, double with_s) {
+    return mode.time_s <= beaten_s && with_s <= beaten_s && (most.empty() || with_s <= most[t]);
+  });
 }
 
 }  // namespace saturn::plan
