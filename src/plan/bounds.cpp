@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <numeric>
+#include <set>
 
 #include "plan/coin.h"
 #include "plan/patterns.h"
@@ -28,9 +29,22 @@ struct AllotmentLp {
   std::vector<std::vector<int>> width_row;  // per group and width
   std::vector<int> time_row;                // per group: sum of patterns <= count T
   std::vector<int> type_row;                // per type: every task chosen once
-  std::vector<int> longest_row;             // per type: its mean time <= T
+  std::vector<int> longest_row;             // per type: its mean time <= T; -1 where that is implied
   int makespan = 0;
+
+  // With many choices a column stands for a choice of every type at once, and is priced in.
+  bool aggregated = false;
+  int convexity_row = -1;
+  struct Whole {
+    int column;
+    std::vector<int> choice;  // per type: position in `choices`
+  };
+  std::vector<Whole> wholes;
 };
+
+constexpr std::size_t kMostChoices = 6000;
+constexpr int kMostRounds = 400;
+constexpr double kEnough = 2e-6;  // of the bound: what the LP could still add
 
 int index_of(const std::vector<int>& widths, int width) {
   return static_cast<int>(std::lower_bound(widths.begin(), widths.end(), width) - widths.begin());
@@ -42,6 +56,36 @@ void add_pattern(AllotmentLp& lp, std::size_t g, const std::vector<int>& counts)
     if (counts[w] > 0) lp.program.put(lp.width_row[g][w], column, counts[w]);
   }
   lp.program.put(lp.time_row[g], column, -1.0);
+}
+
+// The choice of each type that asks for least under the prices of widths.
+std::vector<int> cheapest(const AllotmentLp& lp, const std::vector<std::vector<double>>& price) {
+  std::vector<int> choice(lp.types.size(), -1);
+  std::vector<double> least(lp.types.size(), kNever);
+  for (std::size_t c = 0; c < lp.choices.size(); ++c) {
+    const AllotmentLp::Choice& one = lp.choices[c];
+    const double asks = lp.types[one.type].first->modes[one.mode].time_s * price[one.group][one.width_index];
+    if (asks >= least[one.type]) continue;
+    least[one.type] = asks;
+    choice[one.type] = static_cast<int>(c);
+  }
+  return choice;
+}
+
+void add_whole(AllotmentLp& lp, std::vector<int> choice, double unit_s) {
+  std::vector<double> spent(lp.program.rows.size(), 0.0);
+  for (std::size_t k = 0; k < choice.size(); ++k) {
+    if (choice[k] < 0) continue;
+    const AllotmentLp::Choice& one = lp.choices[static_cast<std::size_t>(choice[k])];
+    spent[static_cast<std::size_t>(lp.width_row[one.group][one.width_index])] +=
+        lp.types[k].first->modes[one.mode].time_s / unit_s * static_cast<double>(lp.types[k].tasks.size());
+  }
+  const int column = lp.program.add_column(0.0);
+  lp.program.put(lp.convexity_row, column, 1.0);
+  for (std::size_t row = 0; row < spent.size(); ++row) {
+    if (spent[row] > 0.0) lp.program.put(static_cast<int>(row), column, -spent[row]);
+  }
+  lp.wholes.push_back({column, std::move(choice)});
 }
 
 AllotmentLp build(const Reduced& reduced, double upper_s, double unit_s) {
@@ -58,23 +102,54 @@ AllotmentLp build(const Reduced& reduced, double upper_s, double unit_s) {
     program.put(lp.time_row.back(), lp.makespan, group.count);
   }
   for (std::size_t k = 0; k < lp.types.size(); ++k) {
-    const auto count = static_cast<double>(lp.types[k].tasks.size());
-    lp.type_row.push_back(program.add_row(count, count));
-    lp.longest_row.push_back(program.add_row(0.0, kUnbounded));
-    program.put(lp.longest_row.back(), lp.makespan, count);
     const std::vector<Mode>& modes = lp.types[k].first->modes;
     for (int m = 0; m < static_cast<int>(modes.size()); ++m) {
       if (modes[m].time_s >= upper_s) continue;
       for (std::size_t g = 0; g < lp.groups.size(); ++g) {
         if (lp.groups[g].device_class != modes[m].device_class || modes[m].width > lp.groups[g].width)
           continue;
-        const int column = program.add_column(0.0);
-        const int w = index_of(lp.groups[g].widths, modes[m].width);
-        program.put(lp.type_row.back(), column, 1.0);
-        program.put(lp.longest_row.back(), column, -modes[m].time_s / unit_s);
-        program.put(lp.width_row[g][w], column, -modes[m].time_s / unit_s);
-        lp.choices.push_back({column, k, g, m, w});
+        lp.choices.push_back({-1, k, g, m, index_of(lp.groups[g].widths, modes[m].width)});
       }
+    }
+  }
+  lp.longest_row.assign(lp.types.size(), -1);
+  lp.aggregated = lp.choices.size() > kMostChoices;
+  if (lp.aggregated) {
+    lp.convexity_row = program.add_row(1.0, 1.0);
+    // Width for width, and with more or less for each class: somewhere between lies what the classes are
+    // worth.
+    for (int g = -1; g < static_cast<int>(lp.groups.size()); ++g) {
+      for (const double factor : {0.25, 0.5, 2.0, 4.0}) {
+        std::vector<std::vector<double>> price;
+        for (const NodeGroup& group : lp.groups) price.emplace_back(group.widths.begin(), group.widths.end());
+        if (g >= 0) {
+          for (double& value : price[static_cast<std::size_t>(g)]) value *= factor;
+        }
+        add_whole(lp, cheapest(lp, price), unit_s);
+        if (g < 0) break;
+      }
+    }
+  } else {
+    for (const TaskType& type : lp.types) {
+      const auto count = static_cast<double>(type.tasks.size());
+      lp.type_row.push_back(program.add_row(count, count));
+    }
+    for (AllotmentLp::Choice& choice : lp.choices) {
+      const double time_s = lp.types[choice.type].first->modes[choice.mode].time_s;
+      choice.column = program.add_column(0.0);
+      program.put(lp.type_row[choice.type], choice.column, 1.0);
+      program.put(lp.width_row[choice.group][choice.width_index], choice.column, -time_s / unit_s);
+      // T is at least `unit_s`: only modes longer than that can be longer than T.
+      if (time_s > unit_s && lp.longest_row[choice.type] < 0) {
+        lp.longest_row[choice.type] = program.add_row(0.0, kUnbounded);
+        program.put(lp.longest_row[choice.type], lp.makespan,
+                    static_cast<double>(lp.types[choice.type].tasks.size()));
+      }
+    }
+    for (const AllotmentLp::Choice& choice : lp.choices) {
+      if (lp.longest_row[choice.type] < 0) continue;
+      const double time_s = lp.types[choice.type].first->modes[choice.mode].time_s;
+      program.put(lp.longest_row[choice.type], choice.column, -time_s / unit_s);
     }
   }
   // One pattern per width to start from; the others are priced in.
@@ -90,6 +165,7 @@ AllotmentLp build(const Reduced& reduced, double upper_s, double unit_s) {
 
 struct Proof {
   double bound_s = 0.0;
+  std::vector<std::vector<double>> price;        // per group and width
   std::vector<double> group_value;               // most value of a pattern per group
   std::vector<std::vector<double>> with_mode_s;  // per type and mode
 };
@@ -98,7 +174,8 @@ struct Proof {
 Proof prove(const AllotmentLp& lp, const LpResult& result) {
   Proof proof;
   double capacity = 0.0;
-  std::vector<std::vector<double>> price(lp.groups.size());
+  std::vector<std::vector<double>>& price = proof.price;
+  price.resize(lp.groups.size());
   proof.group_value.assign(lp.groups.size(), 0.0);
   for (std::size_t g = 0; g < lp.groups.size(); ++g) {
     for (const int row : lp.width_row[g]) price[g].push_back(std::max(0.0, result.dual[row]));
@@ -108,7 +185,7 @@ Proof prove(const AllotmentLp& lp, const LpResult& result) {
   std::vector<double> longest(lp.types.size());
   std::vector<double> least(lp.types.size(), kNever);
   for (std::size_t k = 0; k < lp.types.size(); ++k) {
-    longest[k] = std::max(0.0, result.dual[lp.longest_row[k]]);
+    longest[k] = lp.longest_row[k] < 0 ? 0.0 : std::max(0.0, result.dual[lp.longest_row[k]]);
     capacity += longest[k] * static_cast<double>(lp.types[k].tasks.size());
     proof.with_mode_s.emplace_back(lp.types[k].first->modes.size(), kNever);
   }
@@ -144,8 +221,23 @@ Proof prove(const AllotmentLp& lp, const LpResult& result) {
 std::vector<Allotment> round(const Reduced& reduced, const AllotmentLp& lp, const LpResult& result) {
   std::vector<std::vector<std::pair<double, int>>> shares(lp.types.size());
   for (const AllotmentLp::Choice& choice : lp.choices) {
-    const double share = result.x[choice.column];
+    const double share = choice.column < 0 ? 0.0 : result.x[choice.column];
     if (share > 1e-7) shares[choice.type].emplace_back(share, choice.mode);
+  }
+  for (const AllotmentLp::Whole& whole : lp.wholes) {
+    const double weight = result.x[whole.column];
+    for (std::size_t k = 0; k < lp.types.size() && weight > 1e-7; ++k) {
+      if (whole.choice[k] < 0) continue;
+      const int mode = lp.choices[static_cast<std::size_t>(whole.choice[k])].mode;
+      const double share = weight * static_cast<double>(lp.types[k].tasks.size());
+      const auto it = std::find_if(shares[k].begin(), shares[k].end(),
+                                   [&](const auto& one) { return one.second == mode; });
+      if (it == shares[k].end()) {
+        shares[k].emplace_back(share, mode);
+      } else {
+        it->first += share;
+      }
+    }
   }
   std::vector<Allotment> roundings;
   for (int kind = 0; kind < 3; ++kind) {
@@ -231,21 +323,36 @@ AllotmentBound allotment_bound(const Reduced& reduced, double upper_s) {
   AllotmentBound bound;
   bound.bound_s = simple_bound_s(reduced);
   if (reduced.tasks.empty() || bound.bound_s <= 0.0) return bound;
-  AllotmentLp lp = build(reduced, upper_s, bound.bound_s);
+  const double unit_s = bound.bound_s;
+  AllotmentLp lp = build(reduced, upper_s, unit_s);
+  // What is there already has no value to gain, whatever the last places of a dual say.
+  std::set<std::pair<std::size_t, std::vector<int>>> known;
+  Proof best;
+  int rounds = 0;
   const LpResult result = solve_lp(lp.program, [&](const LpResult& now, LinearProgram&) {
+    Proof proof = prove(lp, now);
+    const bool proved = proof.bound_s >= best.bound_s;
+    if (proved) best = proof;
+    if (++rounds > kMostRounds || best.bound_s >= now.objective * unit_s * (1.0 - kEnough)) return false;
     bool added = false;
     for (std::size_t g = 0; g < lp.groups.size(); ++g) {
-      std::vector<double> price;
-      for (const int row : lp.width_row[g]) price.push_back(std::max(0.0, now.dual[row]));
-      const BestPattern best = best_pattern(lp.groups[g].widths, price, lp.groups[g].width);
-      if (best.value <= now.dual[lp.time_row[g]] + 1e-9) continue;
-      add_pattern(lp, g, best.counts);
+      const BestPattern pattern = best_pattern(lp.groups[g].widths, proof.price[g], lp.groups[g].width);
+      if (pattern.value <= now.dual[lp.time_row[g]] * (1.0 + 1e-7) + 1e-9) continue;
+      if (!known.emplace(g, pattern.counts).second) continue;
+      add_pattern(lp, g, pattern.counts);
       added = true;
+    }
+    if (lp.aggregated) {
+      std::vector<int> choice = cheapest(lp, proof.price);
+      if (known.emplace(lp.groups.size(), choice).second) {
+        add_whole(lp, std::move(choice), unit_s);
+        added = true;
+      }
     }
     return added;
   });
   if (!result.optimal) return bound;
-  const Proof proof = prove(lp, result);
+  const Proof& proof = best;
   const std::vector<double>& group_value = proof.group_value;
   bound.bound_s = std::max(bound.bound_s, std::min(proof.bound_s, upper_s));
   if (!proof.with_mode_s.empty()) {
@@ -254,11 +361,7 @@ AllotmentBound allotment_bound(const Reduced& reduced, double upper_s) {
       for (const int task : lp.types[k].tasks) bound.with_mode_s[task] = proof.with_mode_s[k];
     }
   }
-  for (const std::vector<int>& rows : lp.width_row) {
-    std::vector<double> price;
-    for (const int row : rows) price.push_back(std::max(0.0, result.dual[row]));
-    bound.width_price.push_back(std::move(price));
-  }
+  bound.width_price = proof.price;
   bound.roundings = round(reduced, lp, result);
   if (reduced.num_classes > 1) {
     std::vector<double> price(static_cast<std::size_t>(reduced.num_classes), 0.0);
