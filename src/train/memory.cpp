@@ -8,10 +8,17 @@
 #include <malloc.h>
 #include <sys/resource.h>
 
+#ifdef SATURN_CUDA
+#include <c10/cuda/CUDACachingAllocator.h>
+#endif
+
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <limits>
+#include <string>
 
 #include "saturn/base/units.h"
 
@@ -29,6 +36,8 @@ void raise_to(std::atomic<std::int64_t>& most, std::int64_t value) {
   }
 }
 std::int64_t limit_bytes = 0;  // written once, before the first tensor
+std::atomic<std::int64_t> slow_bytes{0};
+std::atomic<std::int64_t> slow_peak_bytes{0};
 
 /// Lies in the kAlignment bytes before the data.
 struct Header {
@@ -78,6 +87,16 @@ class CountingAllocator final : public c10::Allocator {
   }
 };
 
+/// Memory of this process that is no file's.
+std::int64_t anonymous_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::int64_t kib = 0;
+    if (word == "RssAnon:" && status >> kib) return kib * 1024;
+  }
+  return 0;
+}
+
 }  // namespace
 
 void keep_freed_memory() {
@@ -99,10 +118,37 @@ MemoryUse cpu_memory() {
           .refused_bytes = refused_bytes.load(std::memory_order_relaxed)};
 }
 
+MemoryUse device_memory(c10::Device device) {
+#ifdef SATURN_CUDA
+  if (device.is_cuda()) {
+    using c10::cuda::CUDACachingAllocator::get;
+    const auto stats = get()->getDeviceStats(device.index());
+    const auto& reserved =
+        stats.reserved_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
+    const double total = static_cast<double>(get()->getMemoryInfo(device.index()).second);
+    return {reserved.current, reserved.peak,
+            static_cast<std::int64_t>(total * get()->getMemoryFraction(device.index()))};
+  }
+#endif
+  (void)device;
+  return cpu_memory();
+}
+
+void count_slow_memory(std::int64_t change_bytes) {
+  const std::int64_t now = slow_bytes.fetch_add(change_bytes) + change_bytes;
+  std::int64_t peak = slow_peak_bytes.load();
+  while (now > peak && !slow_peak_bytes.compare_exchange_weak(peak, now)) {
+  }
+}
+
 std::int64_t host_memory_peak_bytes() {
   struct rusage usage {};
   ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+  const std::int64_t largest = static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+  if (slow_peak_bytes.load() == 0) return largest;
+  // The system knows the largest size with mapped pages only, and not how many of them were in memory then:
+  // without all of them it is a lower bound, as is the size that cannot be taken back now.
+  return std::max(largest - slow_peak_bytes.load(), anonymous_bytes());
 }
 
 }  // namespace saturn::train

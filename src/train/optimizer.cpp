@@ -11,8 +11,8 @@
 namespace saturn::train {
 
 Optimizer::Optimizer(const batch::Optimizer& settings, const std::vector<OptimizedTensor>& tensors)
-    : settings_(settings), state_{{"exp_avg", {}}, {"exp_avg_sq", {}}} {
-  SATURN_CHECK(settings.kind == "adamw", "the batch reader knows every optimiser");
+    : settings_(settings) {
+  for (const std::string& role : roles(settings)) state_.push_back({role, {}});
   groups_.resize(2);
   groups_[0].weight_decay = settings.weight_decay;
   const at::TensorOptions fp32 =
@@ -22,7 +22,10 @@ Optimizer::Optimizer(const batch::Optimizer& settings, const std::vector<Optimiz
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const at::Tensor weight = tensors[i].weight.detach();
     SATURN_CHECK(weight.scalar_type() == at::kFloat, "masters are fp32");
-    for (OptimizerState& state : state_) state.tensors.push_back(at::zeros_like(weight));
+    const std::vector<at::Tensor>& given = tensors[i].state;
+    SATURN_CHECK(given.empty() || given.size() == state_.size(), "a weight's state is given whole");
+    for (std::size_t role = 0; role < state_.size(); ++role)
+      state_[role].tensors.push_back(given.empty() ? at::zeros_like(weight) : given[role]);
     Group& group = groups_[tensors[i].decays ? 0 : 1];
     group.indices.push_back(i);
     group.weights.push_back(weight);
@@ -30,6 +33,11 @@ Optimizer::Optimizer(const batch::Optimizer& settings, const std::vector<Optimiz
     group.second_moments.push_back(state_[1].tensors.back());
     group.steps.push_back(step_);
   }
+}
+
+std::vector<std::string> Optimizer::roles(const batch::Optimizer& settings) {
+  SATURN_CHECK(settings.kind == "adamw", "the batch reader knows every optimiser");
+  return {"exp_avg", "exp_avg_sq"};
 }
 
 void Optimizer::step(const std::vector<at::Tensor>& gradients, std::int64_t step, double learning_rate,

@@ -269,13 +269,7 @@ void Training::write_model(const std::string& directory) {
 }
 
 std::int64_t Training::memory_peak_bytes() const {
-#ifdef SATURN_CUDA
-  if (device_.is_cuda()) {
-    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(0);
-    return stats.reserved_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
-  }
-#endif
-  return cpu_memory().peak_bytes;
+  return device_memory(device_).peak_bytes;
 }
 
 }  // namespace saturn::train

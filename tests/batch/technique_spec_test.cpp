@@ -23,6 +23,7 @@ std::string all(const Job& job, const DeviceGroup& devices) {
 Job job_of(int batch_size) {
   Job job;
   job.batch_size = batch_size;
+  job.techniques = {"single", "ddp"};
   return job;
 }
 
@@ -35,6 +36,30 @@ TEST_SUITE("batch") {
     job.techniques = {"single", "ddp"};
     job.devices = {2, 8};
     CHECK(all(job, {.num_devices = 4}) == "single x2/1, ddp x2/2");
+  }
+
+  TEST_CASE("batch/technique_spec: offload needs a few layers where single needs all") {
+    BatchFolder folder;
+    const auto batch = folder.read(testing::kPlainJob);
+    REQUIRE(batch.ok());
+    Job job = batch->jobs[0];
+    const batch::DataSource& data = batch->data.at("text");
+    job.model.num_parameters += 62 * job.model.num_layer_parameters;  // 64 blocks where there were 2
+    job.model.num_layers = 64;
+    job.techniques = {"single", "offload"};
+    const auto ways = configurations_of(job, {.num_devices = 1});
+    REQUIRE(ways.size() == 2);
+    const auto memory = [&](const batch::Configuration& one) {
+      return batch::find_technique(one.technique)->predicted_memory_bytes(job, data, one);
+    };
+    CHECK(6 * memory(ways[1]) < memory(ways[0]));
+    // A layer that stays keeps its weights, its gradients and two moments.
+    batch::Configuration resident = ways[1];
+    resident.knobs["resident"] = 10;
+    CHECK(memory(resident) - memory(ways[1]) == 160 * job.model.num_layer_parameters);
+    resident.knobs["resident"] = 66;
+    CHECK(memory(resident) > 16 * job.model.num_parameters);
+    CHECK(batch::find_technique("offload")->refusal(job, {.kind = "gpu", .num_devices = 2}).has_value());
   }
 
   TEST_CASE("batch/technique_spec: a rank has at least one row of the batch") {

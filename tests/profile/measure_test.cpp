@@ -49,6 +49,7 @@ struct Bench {
         "[profile]\n" +
         settings +
         "[[job]]\nname = \"j{batch_size}-{lr}\"\nmodel = \"gpt2-toy\"\ndata = \"text\"\nsteps = 20\n"
+        "techniques = [\"single\", \"ddp\"]\n"
         "[job.grid]\nbatch_size = [" +
         std::to_string(batch_size) + "]\nlr = [1e-3, 1e-4]\n";
     REQUIRE(write_whole(folder.file("batch.toml"), text).ok());

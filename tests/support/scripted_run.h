@@ -99,6 +99,7 @@ class ScriptedRun {
     for (std::size_t i = 0; i < jobs.size(); ++i) {
       text += "[[job]]\nname = \"" + jobs[i] +
               "\"\nmodel = \"gpt2-toy\"\ndata = \"text\"\nsteps = 20\nbatch_size = 4\n" + extra +
+              (extra.find("techniques") == std::string::npos ? "techniques = [\"single\", \"ddp\"]\n" : "") +
               "[job.optimizer]\nlr = " + (i + 1 == jobs.size() ? lr_of_last : "1e-3") + "\n";
     }
     REQUIRE(write_whole(batch_path(), text).ok());

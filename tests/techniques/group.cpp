@@ -30,6 +30,10 @@ Json to_json(const GroupRun& run) {
           {"clip_norm", run.clip_norm},
           {"learning_rate", run.learning_rate},
           {"precision", run.precision},
+          {"model", run.model},
+          {"width", run.width},
+          {"num_blocks", run.num_blocks},
+          {"memory_limit_bytes", run.memory_limit_bytes},
           {"resume_from", run.resume_from},
           {"save_to", run.save_to},
           {"kill_rank_at_step", run.kill_rank_at_step},
@@ -50,6 +54,10 @@ GroupRun group_run_from_json(const Json& json) {
   json.at("clip_norm").get_to(run.clip_norm);
   json.at("learning_rate").get_to(run.learning_rate);
   json.at("precision").get_to(run.precision);
+  json.at("model").get_to(run.model);
+  json.at("width").get_to(run.width);
+  json.at("num_blocks").get_to(run.num_blocks);
+  json.at("memory_limit_bytes").get_to(run.memory_limit_bytes);
   json.at("resume_from").get_to(run.resume_from);
   json.at("save_to").get_to(run.save_to);
   json.at("kill_rank_at_step").get_to(run.kill_rank_at_step);
@@ -127,6 +135,8 @@ GroupResult run_group(const GroupRun& run) {
   for (int rank = 0; rank < run.num_ranks; ++rank) {
     const auto error = read_whole(directory.file("error." + std::to_string(rank)));
     result.errors.push_back(error.ok() ? *error : "");
+    const auto words = read_whole(directory.file("rank." + std::to_string(rank)));
+    result.ranks.push_back(words.ok() ? *parse_json(*words, "rank") : Json::object());
   }
   if (const auto text = read_whole(directory.file("result.json")); text.ok()) {
     const Json json = *parse_json(*text, "result.json");

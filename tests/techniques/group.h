@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -24,6 +25,10 @@ struct GroupRun {
   double clip_norm = 0.0;
   double learning_rate = 3e-3;
   std::string precision = "fp32";
+  std::string model;                    ///< a file of sizes, as a batch names one; empty: the tiny model of
+  int width = 48;                       ///< this width
+  int num_blocks = 2;                   ///< and depth
+  std::int64_t memory_limit_bytes = 0;  ///< of each rank; 0 = none
   std::string resume_from;
   std::string save_to;          ///< a checkpoint after the last step
   int kill_rank_at_step = -1;   ///< the last rank ends itself before this step
@@ -38,6 +43,8 @@ struct GroupResult {
   double validation_loss = 0.0;
   std::map<std::string, std::vector<float>> state;  ///< "role/name"
   double wall_s = 0.0;
+  /// What each rank says of itself at its end: memory_peak_bytes, knobs (tuned), measured.
+  std::vector<Json> ranks;
 };
 
 GroupResult run_group(const GroupRun& run);

@@ -12,9 +12,11 @@
 #include "saturn/base/files.h"
 #include "saturn/base/random.h"
 #include "saturn/batch/batch.h"
+#include "saturn/batch/model_spec.h"
 #include "saturn/batch/technique_spec.h"
 #include "saturn/data/loader.h"
 #include "saturn/train/checkpoint.h"
+#include "saturn/train/memory.h"
 #include "saturn/train/technique.h"
 #include "tests/techniques/group.h"
 #include "tests/techniques/tiny_model.h"
@@ -60,6 +62,17 @@ class MadeUp final : public data::Dataset {
   std::int64_t length_;
 };
 
+std::unique_ptr<train::Model> make_model(const GroupRun& run, const batch::ModelSpec& spec) {
+  if (run.model.empty())
+    return make_tiny_model({.vocabulary = kVocabulary,
+                            .width = run.width,
+                            .num_blocks = run.num_blocks,
+                            .dropout = run.dropout});
+  return train::require(
+      train::make_model(spec, {.sequence_length = run.sequence_length, .dropout = run.dropout}),
+      worker::ErrorClass::internal);
+}
+
 void append(std::string& bytes, const std::string& name, const at::Tensor& tensor) {
   const at::Tensor flat = tensor.detach().contiguous().view({-1});
   const std::uint64_t name_size = name.size(), count = static_cast<std::uint64_t>(flat.numel());
@@ -76,6 +89,7 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
   const GroupRun run =
       group_run_from_json(*parse_json(*read_whole(join_path(directory, "run.json")), "run.json"));
   const bool last_rank = rank == run.num_ranks - 1;
+  train::count_cpu_memory(run.memory_limit_bytes);
 
   batch::Job job;
   job.batch_size = run.batch_size;
@@ -84,6 +98,9 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
   job.dropout = run.dropout;
   job.seed = 17;
   job.optimizer = {.lr = run.learning_rate, .weight_decay = 0.1, .clip_norm = run.clip_norm};
+  if (!run.model.empty())
+    job.model =
+        with_vocabulary(require(batch::find_model(run.model, ".", {}), ErrorClass::data), kVocabulary);
   const batch::Configuration configuration{
       .technique = run.technique, .num_ranks = run.num_ranks, .knobs = run.knobs};
   auto communicator = require(train::Communicator::connect({.port = port,
@@ -99,8 +116,9 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
     if (run.technique == entry.name)
       technique = entry.make({.job = job,
                               .configuration = configuration,
-                              .model = make_tiny_model({.vocabulary = kVocabulary, .dropout = run.dropout}),
+                              .model = make_model(run, job.model),
                               .communicator = *communicator,
+                              .directory = directory,
                               .example = require(dataset.read(data::Part::training, {0}), ErrorClass::data)});
   train::RandomWeights weights(job.seed);
   require(technique->prepare(weights), ErrorClass::internal);
@@ -151,6 +169,11 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
     require(write_whole(join_path(directory, "state.bin"), bytes), ErrorClass::internal);
     require(write_whole(join_path(directory, "result.json"), to_text(result)), ErrorClass::internal);
   }
+  const Json words = {{"memory_peak_bytes", train::cpu_memory().peak_bytes},
+                      {"knobs", technique->tuned_knobs()},
+                      {"measured", technique->measured()}};
+  require(write_whole(join_path(directory, "rank." + std::to_string(rank)), to_text(words)),
+          ErrorClass::internal);
   technique.reset();
   communicator->shutdown();
 }

@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <cstdint>
 
 namespace saturn::train {
@@ -24,7 +26,14 @@ struct MemoryUse {
 /// Of tensors on the CPU since `count_cpu_memory`.
 MemoryUse cpu_memory();
 
-/// Largest resident size of this process so far.
+/// Of tensors on `device`; on a GPU what LibTorch has taken of it, against this process's share.
+MemoryUse device_memory(c10::Device device);
+
+/// Adds to the bytes of slow tiers that are mapped from files (train/slow_tier.h).
+void count_slow_memory(std::int64_t change_bytes);
+
+/// Largest resident size of this process so far, without slow tiers: their pages are a cache of their files,
+/// which the system takes back where it needs the memory.
 std::int64_t host_memory_peak_bytes();
 
 }  // namespace saturn::train

@@ -16,6 +16,8 @@ namespace saturn::train {
 struct OptimizedTensor {
   at::Tensor weight;
   bool decays = true;
+  std::vector<at::Tensor> state =
+      {};  ///< to be used, in the order of `Optimizer::roles`; empty: made of zeros
 };
 
 /// A tensor of the optimiser's own per weight, of the weight's shape.
@@ -28,6 +30,9 @@ struct OptimizerState {
 class Optimizer {
  public:
   Optimizer(const batch::Optimizer& settings, const std::vector<OptimizedTensor>& tensors);
+
+  /// Of the state that it keeps for each weight.
+  static std::vector<std::string> roles(const batch::Optimizer& settings);
 
   /// One update. Gradients are multiplied by `gradient_scale` first (clipping); they may be changed.
   /// `step` counts from 0 and corrects the bias of the moments: nothing else needs to be remembered.
