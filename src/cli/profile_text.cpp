@@ -40,6 +40,12 @@ std::string seconds_text(double seconds) {
   return seconds > 0 ? format_duration(seconds) : "";
 }
 
+// What a rank used; what it would need at least where that was too much.
+std::string memory_text(const Trial& trial) {
+  if (trial.outcome == Outcome::ok) return format_bytes(static_cast<double>(trial.memory_peak_bytes));
+  return trial.needed_bytes > 0 ? "> " + format_bytes(static_cast<double>(trial.needed_bytes)) : "";
+}
+
 // A trial with its counterpart in the other profile; nullptr where that has none.
 struct Pair {
   const Trial* left = nullptr;
@@ -99,8 +105,7 @@ std::string trials_text(const Profile& profile, const view::Terminal& terminal) 
     table.add({jobs_text(trial), batch::to_text(trial.configuration), trial.configuration.device_class,
                profile::name_of(trial.outcome), ok ? milliseconds(trial.step_time_s) : "",
                has_spread ? percent(trial.step_time_spread_s / trial.step_time_s, "%.1f %%") : "",
-               ok ? format_number(trial.samples_per_s, 4) : "",
-               ok ? format_bytes(static_cast<double>(trial.memory_peak_bytes)) : "",
+               ok ? format_number(trial.samples_per_s, 4) : "", memory_text(trial),
                seconds_text(trial.start_time_s), seconds_text(trial.save_time_s),
                seconds_text(trial.load_time_s), trial.concurrency, profile::name_of(trial.source)});
   }
@@ -124,11 +129,10 @@ std::string profile_text(const Profile& profile, const view::Terminal& terminal)
     first = false;
     say(trial.id + ": " + trial.reason);
   }
-  if (!profile.skipped.empty()) {
-    out += "\n";
-    say(std::to_string(profile.skipped.size()) +
-        (profile.skipped.size() == 1 ? " trial was" : " trials were") + " left out: the budget was spent");
-  }
+  if (!profile.untried.empty()) out += "\n";
+  for (const profile::Untried& untried : profile.untried)
+    say("not tried: " + batch::to_text(untried.trial.configuration) + " for " + jobs_text(untried.trial) +
+        ": " + untried.reason);
   return out;
 }
 

@@ -58,8 +58,9 @@ void TrialProgress::on_trial_step(const profile::Trial& trial, int step, int num
   display_.step(name_of(trial), step, num_steps);
 }
 
-void TrialProgress::on_trial_ended(const profile::Trial& trial, int num_ended, int, double eta_s) {
-  display_.ended(name_of(trial), result_of(trial), num_ended, eta_s);
+void TrialProgress::on_trial_ended(const profile::Trial& trial, int num_ended, int num_trials,
+                                   double eta_s) {
+  display_.ended(name_of(trial), result_of(trial), num_ended, num_trials, eta_s);
 }
 
 void TrialProgress::on_tick(double elapsed_s) {

@@ -82,6 +82,26 @@ std::vector<plan::Node> nodes_of(const devices::Machine& machine) {
   return nodes;
 }
 
+// Knobs of one technique on the same devices compete: what another choice of them beats in every respect is
+// of no use to a plan. `kept` is the trial that must stay.
+void leave_out_dominated(std::vector<plan::Configuration>& configurations, const std::string& kept) {
+  const auto beats = [](const plan::Configuration& a, const plan::Configuration& b) {
+    const bool rivals = a.technique == b.technique && a.num_devices == b.num_devices &&
+                        a.num_ranks == b.num_ranks && a.device_class == b.device_class;
+    const bool no_worse = a.time_s <= b.time_s && a.start_cost_s <= b.start_cost_s &&
+                          a.host_memory_bytes <= b.host_memory_bytes;
+    const bool better =
+        a.time_s < b.time_s || a.start_cost_s < b.start_cost_s || a.host_memory_bytes < b.host_memory_bytes;
+    return rivals && no_worse && better;
+  };
+  const std::vector<plan::Configuration> all = configurations;
+  std::erase_if(configurations, [&](const plan::Configuration& one) {
+    return one.trial != kept && std::any_of(all.begin(), all.end(), [&](const plan::Configuration& other) {
+             return beats(other, one);
+           });
+  });
+}
+
 bool some_node_holds(const std::vector<plan::Node>& nodes, const batch::Configuration& configuration) {
   return std::any_of(nodes.begin(), nodes.end(), [&](const plan::Node& node) {
     return node.device_class == configuration.device_class && node.num_devices >= configuration.num_devices;
@@ -170,6 +190,7 @@ Result<plan::PlanProblem> to_plan_problem(const batch::Batch& batch, const Profi
                                       .trial = trial.id,
                                       .knobs = trial.configuration.knobs});
     }
+    leave_out_dominated(entry.configurations, left.running ? left.running->trial : "");
     if (entry.configurations.empty()) {
       faults.push_back(nothing_fits(job, trials, left));
       continue;

@@ -1,4 +1,5 @@
-// The trial runner: a queue of trials over the machine's devices, each trial a process group of its own.
+// The trial runner: what the search asks for, on the machine's devices, each trial a process group of its
+// own.
 //
 // Devices that jobs share with others in the run (CPU slots, shares of a GPU) are measured one trial at a
 // time with every other slot kept busy; whole GPUs disturb each other little, so trials on disjoint ones run
@@ -8,12 +9,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <set>
 
+#include "profile/search.h"
 #include "profile/statistics.h"
 #include "saturn/base/files.h"
 #include "saturn/base/units.h"
@@ -77,7 +78,12 @@ class Measurement {
  public:
   Measurement(const MeasureRequest& request, worker::Launcher& launcher, const Clock& clock,
               ProfileObserver& observer)
-      : request_(request), batch_(*request.batch), launcher_(launcher), clock_(clock), observer_(observer) {}
+      : request_(request),
+        batch_(*request.batch),
+        launcher_(launcher),
+        clock_(clock),
+        observer_(observer),
+        search_(batch_, *request.machine) {}
 
   Result<Profile> run();
 
@@ -101,6 +107,8 @@ class Measurement {
   void tidy(const Running& running, const Trial& trial) const;
   void stop_everything();
   bool budget_is_spent() const;
+  bool something_is_left() const;
+  int num_ranks_of_next(const Running& running) const;
   double eta_s() const;
   const batch::Job& job_of(const Trial& trial) const;
   int num_timed_steps(const batch::Job& job, const batch::Configuration& configuration) const;
@@ -113,13 +121,14 @@ class Measurement {
   ProfileObserver& observer_;
 
   Profile profile_;
-  std::deque<Trial> queue_;
+  Search search_;
   std::vector<Slot> slots_;
   std::vector<std::unique_ptr<Running>> running_;
   std::vector<std::unique_ptr<Load>> loads_;
   double began_s_ = 0.0;
   int num_trials_ = 0;
   int num_ended_ = 0;
+  bool is_over_ = false;  // the budget is spent: no trial starts any more
   int num_loads_started_ = 0;
   std::set<std::string> cannot_load_;  // classes whose load ended by itself or never stepped
 };
@@ -133,22 +142,23 @@ void Measurement::take_over_previous() {
   profile_.made_from = {{.name = batch_.path, .digest = batch_.digest}};
   const bool holds = request_.previous != nullptr && request_.previous->conditions == now;
   int num_failed = 0;
-  for (Trial& trial : wanted_trials(batch_, *request_.machine)) {
+  for (const Trial& trial : wanted_trials(batch_, *request_.machine)) {
     const Trial* const before = holds ? request_.previous->find_id(trial.id) : nullptr;
-    if (before != nullptr && before->outcome != Outcome::failed) {
-      Trial kept = *before;
-      kept.jobs = trial.jobs;
-      profile_.trials.push_back(std::move(kept));
+    if (before == nullptr || before->source == Source::interpolated) continue;
+    if (before->outcome == Outcome::failed) {
+      ++num_failed;
       continue;
     }
-    num_failed += before != nullptr ? 1 : 0;
-    queue_.push_back(std::move(trial));
+    Trial kept = *before;
+    kept.jobs = trial.jobs;
+    search_.conclude(kept);
+    profile_.trials.push_back(std::move(kept));
   }
-  num_trials_ = static_cast<int>(queue_.size());
-  if (queue_.empty()) {
+  num_trials_ = search_.num_expected();
+  if (num_trials_ == 0) {
     observer_.on_note("every trial is in profile.json already");
   } else if (request_.previous == nullptr) {
-    observer_.on_note("measuring " + std::to_string(num_trials_) + " trials: there is no profile yet");
+    observer_.on_note("measuring about " + std::to_string(num_trials_) + " trials: there is no profile yet");
   } else {
     std::string why;
     for (const std::string& reason : what_is_stale(*request_.previous, batch_, *request_.machine))
@@ -157,7 +167,7 @@ void Measurement::take_over_previous() {
       why = num_failed > 0 ? std::to_string(num_failed) + " failed the last time"
                            : "a budget left no time for them";
     }
-    observer_.on_note("measuring " + std::to_string(num_trials_) + " of " +
+    observer_.on_note("measuring about " + std::to_string(num_trials_) + " of " +
                       std::to_string(num_trials_ + static_cast<int>(profile_.trials.size())) +
                       " trials, as to the profile there is: " + why);
   }
@@ -324,19 +334,17 @@ Result<void> Measurement::start_trial(Trial trial, const std::vector<std::size_t
 }
 
 Result<void> Measurement::start_what_can() {
-  std::vector<std::string> blocked;  // classes in which a trial before this one waits
-  for (auto at = queue_.begin(); at != queue_.end();) {
-    const std::string& device_class = at->configuration.device_class;
+  std::set<std::string> blocked;  // classes of devices for which a trial before this one waits
+  for (std::size_t group = 0; group < search_.num_groups(); ++group) {
+    const Trial* const next = search_.next(group);
+    if (next == nullptr || blocked.contains(next->configuration.device_class)) continue;
     std::vector<std::size_t> slots;
-    const bool waits = std::find(blocked.begin(), blocked.end(), device_class) != blocked.end();
-    if (waits || !make_room(*at, slots) || !others_are_busy(*at, slots)) {
-      blocked.push_back(device_class);
-      ++at;
+    if (!make_room(*next, slots) || !others_are_busy(*next, slots)) {
+      blocked.insert(next->configuration.device_class);
       continue;
     }
-    Trial trial = std::move(*at);
-    at = queue_.erase(at);
-    SATURN_TRY_VOID(start_trial(std::move(trial), slots));
+    search_.start(next->id);
+    SATURN_TRY_VOID(start_trial(*next, slots));
   }
   return {};
 }
@@ -385,8 +393,9 @@ void Measurement::handle(Running& running, const worker::WorkerEvent& event) {
     if (running.num_steps_seen > running.warmup_steps) running.step_times_s.push_back(step->step_time_s);
     const int num_steps = running.warmup_steps + running.trial_steps;
     observer_.on_trial_step(running.trial, running.num_steps_seen, num_steps);
-    if (running.num_steps_seen == num_steps && !queue_.empty())
-      launcher_.set_num_standby(queue_.front().configuration.num_ranks);
+    // The next trial's processes load their library while this one is saved and loaded.
+    if (running.num_steps_seen == num_steps && !is_over_)
+      launcher_.set_num_standby(num_ranks_of_next(running));
   } else if (const auto* error = std::get_if<worker::Error>(&message)) {
     const bool consequence = error->error_class == worker::ErrorClass::peer_lost;
     if (!running.error || (running.error->error_class == worker::ErrorClass::peer_lost && !consequence))
@@ -439,6 +448,7 @@ Trial Measurement::concluded(const Running& running) const {
     switch (running.error->error_class) {
       case ErrorClass::out_of_memory:
       case ErrorClass::host_out_of_memory:
+        trial.needed_bytes = running.error->needed_bytes;
         return failed(Outcome::out_of_memory, message);
       case ErrorClass::unsupported:
         return failed(Outcome::unsupported, message);
@@ -507,8 +517,10 @@ Result<void> Measurement::settle() {
     }
     const Trial trial = concluded(running);
     tidy(running, trial);
+    search_.conclude(trial);
     profile_.trials.push_back(trial);
     ++num_ended_;
+    num_trials_ = num_ended_ + (is_over_ ? 0 : search_.num_expected());
     observer_.on_trial_ended(trial, num_ended_, num_trials_, eta_s());
     at = running_.erase(at);
     SATURN_TRY_VOID(keep());
@@ -519,6 +531,23 @@ Result<void> Measurement::settle() {
 double Measurement::eta_s() const {
   if (num_ended_ == 0) return -1.0;
   return (clock_.now_s() - began_s_) / num_ended_ * (num_trials_ - num_ended_);
+}
+
+bool Measurement::something_is_left() const {
+  if (is_over_) return false;
+  for (std::size_t group = 0; group < search_.num_groups(); ++group) {
+    if (search_.next(group) != nullptr) return true;
+  }
+  return false;
+}
+
+// Of the trial that will probably follow the running ones.
+int Measurement::num_ranks_of_next(const Running& running) const {
+  for (std::size_t group = 0; group < search_.num_groups(); ++group) {
+    if (const Trial* const next = search_.next(group)) return next->configuration.num_ranks;
+  }
+  const bool another_of_its_group = search_.num_expected() > static_cast<int>(running_.size());
+  return another_of_its_group ? running.trial.configuration.num_ranks : 0;
 }
 
 bool Measurement::budget_is_spent() const {
@@ -543,21 +572,22 @@ Result<Profile> Measurement::run() {
   began_s_ = clock_.now_s();
   take_over_previous();
   lay_out_slots();
-  if (!queue_.empty()) launcher_.set_num_standby(static_cast<int>(slots_.size()));
+  if (something_is_left()) launcher_.set_num_standby(static_cast<int>(slots_.size()));
   Result<void> going;
   bool interrupted = false;
-  while (going.ok() && (!queue_.empty() || !running_.empty())) {
+  while (going.ok() && (something_is_left() || !running_.empty())) {
     if (request_.stop && request_.stop()) {
       interrupted = true;
       break;
     }
-    if (!queue_.empty() && budget_is_spent()) {
-      observer_.on_note("the budget is spent: " + std::to_string(queue_.size()) + " trials are left out");
-      for (const Trial& trial : queue_) profile_.skipped.push_back(trial.id);
-      num_trials_ -= static_cast<int>(queue_.size());
-      queue_.clear();
+    if (something_is_left() && budget_is_spent()) {
+      const int num_running = static_cast<int>(running_.size());
+      observer_.on_note("the budget is spent: about " + std::to_string(search_.num_expected() - num_running) +
+                        " trials are left out");
+      is_over_ = true;
+      num_trials_ = num_ended_ + num_running;
     }
-    going = start_what_can();
+    if (!is_over_) going = start_what_can();
     if (!going.ok()) break;
     for (const worker::WorkerEvent& event : launcher_.poll(kPollS)) handle(event);
     check_deadlines();
@@ -571,6 +601,7 @@ Result<Profile> Measurement::run() {
                       .what = "interrupted after " + std::to_string(num_ended_) + " of " +
                               std::to_string(num_trials_) + " trials; what was measured is kept"};
   }
+  search_.finish(profile_);
   SATURN_TRY_VOID(keep());
   return profile_;
 }

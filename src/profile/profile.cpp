@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "profile/search.h"
 #include "saturn/base/digest.h"
 #include "saturn/base/version.h"
 #include "saturn/batch/check_devices.h"
@@ -15,6 +16,17 @@ namespace {
 
 std::string brief(const Trial& trial) {
   return batch::to_text(trial.configuration) + " of " + trial.job_class;
+}
+
+// A candidate with what its technique expects of it.
+Trial predicted(const batch::Job& job, const batch::DataSource& data, const std::string& id,
+                const std::string& job_class, const batch::Configuration& configuration) {
+  const batch::TechniqueSpec* const spec = batch::find_technique(configuration.technique);
+  return {.id = id,
+          .job_class = job_class,
+          .configuration = configuration,
+          .predicted_step_time_s = spec->predicted_step_time_s(job, data, configuration),
+          .predicted_memory_bytes = spec->predicted_memory_bytes(job, data, configuration)};
 }
 
 }  // namespace
@@ -51,7 +63,7 @@ std::vector<Trial> wanted_trials(const batch::Batch& batch, const devices::Machi
       for (const batch::Configuration& configuration : batch::configurations_of(job, group)) {
         const std::string id = trial_id(job_class, configuration);
         const auto [at, is_new] = by_id.emplace(id, wanted.size());
-        if (is_new) wanted.push_back({.id = id, .job_class = job_class, .configuration = configuration});
+        if (is_new) wanted.push_back(predicted(job, batch.data.at(job.data), id, job_class, configuration));
         wanted[at->second].jobs.push_back(job.name);
       }
     }
@@ -78,18 +90,27 @@ std::vector<std::string> what_is_stale(const Profile& profile, const batch::Batc
   }
   if (!reasons.empty()) return reasons;
 
+  // What a search that knows this profile would still measure.
+  Search search(batch, machine);
+  for (const Trial& trial : profile.trials) {
+    if (trial.source != Source::interpolated) search.conclude(trial);
+  }
   std::vector<const Trial*> missing;
-  const std::vector<Trial> wanted = wanted_trials(batch, machine);
-  for (const Trial& trial : wanted) {
-    const bool skipped =
-        std::find(profile.skipped.begin(), profile.skipped.end(), trial.id) != profile.skipped.end();
-    if (!skipped && profile.find_id(trial.id) == nullptr) missing.push_back(&trial);
+  for (std::size_t group = 0; group < search.num_groups(); ++group) {
+    const Trial* const next = search.next(group);
+    const bool was_left =
+        next != nullptr &&
+        std::any_of(profile.untried.begin(), profile.untried.end(), [&](const Untried& left) {
+          return left.why == Untried::Why::budget && left.trial.id == next->id;
+        });
+    if (next != nullptr && !was_left) missing.push_back(next);
   }
-  if (missing.size() == 1) reasons.push_back("it has no trial of " + brief(*missing.front()));
+  if (missing.empty()) return reasons;
+  std::string lacks = "it has no trial of " + brief(*missing.front());
   if (missing.size() > 1) {
-    reasons.push_back("it lacks " + std::to_string(missing.size()) + " of " + std::to_string(wanted.size()) +
-                      " trials, such as " + brief(*missing.front()));
+    lacks += ", nor of others in " + std::to_string(missing.size()) + " groups of one class and width";
   }
+  reasons.push_back(std::move(lacks));
   return reasons;
 }
 

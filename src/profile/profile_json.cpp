@@ -11,6 +11,7 @@ namespace saturn::profile {
 namespace {
 
 constexpr std::array kOutcomes = {"ok", "out_of_memory", "unsupported", "failed"};
+constexpr std::array kWhys = {"slower", "budget"};
 constexpr std::array kSources = {"measured", "shared", "interpolated"};
 
 template <std::size_t N>
@@ -75,11 +76,30 @@ Json to_json(const Trial& trial) {
   json["end_time_s"] = trial.end_time_s;
   json["source"] = name_of(trial.source);
   json["concurrency"] = trial.concurrency;
+  json["needed_bytes"] = trial.needed_bytes;
+  json["predicted_step_time_s"] = trial.predicted_step_time_s;
+  json["predicted_memory_bytes"] = trial.predicted_memory_bytes;
   return json;
 }
 
-Trial trial_from_json(JsonReader reader) {
-  Trial trial;
+Json to_json(const Untried& untried) {
+  const Trial& trial = untried.trial;
+  return {{"id", trial.id},
+          {"job_class", trial.job_class},
+          {"jobs", trial.jobs},
+          {"technique", trial.configuration.technique},
+          {"num_devices", trial.configuration.num_devices},
+          {"num_ranks", trial.configuration.num_ranks},
+          {"device_class", trial.configuration.device_class},
+          {"knobs", trial.configuration.knobs},
+          {"why", kWhys[static_cast<std::size_t>(untried.why)]},
+          {"reason", untried.reason},
+          {"predicted_step_time_s", trial.predicted_step_time_s},
+          {"predicted_memory_bytes", trial.predicted_memory_bytes}};
+}
+
+// The names of a trial, measured or not, and what was asked for.
+void read_names(JsonReader& reader, Trial& trial) {
   trial.id = reader.string("id");
   trial.job_class = reader.string("job_class");
   trial.jobs = strings(reader, "jobs");
@@ -88,6 +108,19 @@ Trial trial_from_json(JsonReader reader) {
   trial.configuration.num_ranks = static_cast<int>(count(reader, "num_ranks", 1));
   trial.configuration.device_class = reader.string("device_class");
   trial.configuration.knobs = reader.object("knobs");
+}
+
+// Absent in what other programs write.
+void read_predictions(JsonReader& reader, Trial& trial) {
+  if (reader.has("predicted_step_time_s"))
+    trial.predicted_step_time_s = not_negative(reader, "predicted_step_time_s");
+  if (reader.has("predicted_memory_bytes"))
+    trial.predicted_memory_bytes = count(reader, "predicted_memory_bytes", 0);
+}
+
+Trial trial_from_json(JsonReader reader) {
+  Trial trial;
+  read_names(reader, trial);
   trial.outcome = static_cast<Outcome>(one_of(reader, "outcome", kOutcomes));
   trial.reason = reader.string("reason");
   trial.step_time_s = not_negative(reader, "step_time_s");
@@ -104,8 +137,20 @@ Trial trial_from_json(JsonReader reader) {
   trial.end_time_s = not_negative(reader, "end_time_s");
   trial.source = static_cast<Source>(one_of(reader, "source", kSources));
   trial.concurrency = reader.string("concurrency");
+  if (reader.has("needed_bytes")) trial.needed_bytes = count(reader, "needed_bytes", 0);
+  read_predictions(reader, trial);
   reader.finish();
   return trial;
+}
+
+Untried untried_from_json(JsonReader reader) {
+  Untried untried;
+  read_names(reader, untried.trial);
+  untried.why = static_cast<Untried::Why>(one_of(reader, "why", kWhys));
+  untried.reason = reader.string("reason");
+  read_predictions(reader, untried.trial);
+  reader.finish();
+  return untried;
 }
 
 }  // namespace
@@ -129,7 +174,8 @@ Json to_json(const Profile& profile) {
   conditions["trial_steps"] = profile.conditions.trial_steps;
   Json& trials = document["trials"] = Json::array();
   for (const Trial& trial : profile.trials) trials.push_back(to_json(trial));
-  document["skipped"] = profile.skipped;
+  Json& untried = document["untried"] = Json::array();
+  for (const Untried& one : profile.untried) untried.push_back(to_json(one));
   return document;
 }
 
@@ -163,7 +209,9 @@ Result<Profile> profile_from_json(const Json& document, const std::string& path)
     if (!ids.insert(profile.trials.back().id).second)
       entry.fault("id", in_quotes(profile.trials.back().id) + " is there twice", "one trial for each id");
   }
-  profile.skipped = strings(reader, "skipped");
+  const Json& untried = reader.array_or_empty("untried");
+  for (std::size_t i = 0; i < untried.size(); ++i)
+    profile.untried.push_back(untried_from_json(reader.child("untried", i)));
   reader.finish();
   if (!faults.empty()) return faults;
   return profile;

@@ -196,9 +196,11 @@ void TrialDisplay::step(const std::string& trial, int step, int num_steps) {
   }
 }
 
-void TrialDisplay::ended(const std::string& trial, const std::string& result, int num_ended, double eta_s) {
+void TrialDisplay::ended(const std::string& trial, const std::string& result, int num_ended, int num_trials,
+                         double eta_s) {
   std::erase_if(running_, [&](const Running& running) { return running.trial == trial; });
   num_ended_ = num_ended;
+  num_trials_ = num_trials;
   eta_at_s_ = eta_s >= 0 ? elapsed_s_ + eta_s : -1.0;
   std::string text = stamp(elapsed_s_) + std::to_string(num_ended) + " of " + std::to_string(num_trials_) +
                      "  " + trial + ": " + result;

@@ -90,6 +90,38 @@ TEST_SUITE("profile") {
       CHECK(to_line(configuration.knobs) == "{\"cuts\":[0,2]}");
   }
 
+  TEST_CASE("profile/job_time: knobs that others beat in every respect are left out of the problem") {
+    testing::ScriptedRun paper;
+    const Result<batch::Batch> batch = batch::read_batch(paper.batch_path());
+    REQUIRE(batch.ok());
+    Profile profile{.machine = paper.machine};
+    // The three trials of a job: as if they were knobs of one technique on one slot.
+    const auto num_configurations = [&](double start_s, std::int64_t host_bytes, const std::string& running) {
+      profile.trials = wanted_trials(*batch, paper.machine);
+      REQUIRE(profile.trials.size() == 3);
+      for (std::size_t i = 0; i < profile.trials.size(); ++i) {
+        Trial& trial = profile.trials[i];
+        trial.configuration = {.technique = "single"};
+        trial.outcome = Outcome::ok;
+        trial.step_time_s = 1.0 + static_cast<double>(i);
+        trial.start_time_s = i == 2 ? start_s : 1.0;
+        trial.host_memory_peak_bytes = i == 2 ? host_bytes : 100;
+      }
+      std::map<std::string, Remaining> remaining;
+      if (!running.empty()) {
+        remaining["a"].running = RunningNow{
+            .trial = profile.trials[1].id, .devices = {{.node = "local", .index = 0}}, .remaining_s = 1.0};
+      }
+      const auto problem = to_plan_problem(*batch, profile, *num_steps_of(*batch), remaining);
+      REQUIRE(problem.ok());
+      return problem->jobs.front().configurations.size();
+    };
+    CHECK(num_configurations(1.0, 100, "") == 1);
+    CHECK(num_configurations(1.0, 50, "") == 2);  // slower but with less host memory
+    CHECK(num_configurations(0.5, 100, "") == 2);
+    CHECK(num_configurations(1.0, 100, "a") == 2);  // what runs now stays
+  }
+
   TEST_CASE("profile/job_time: struck configurations and finished jobs are left out and releases kept") {
     testing::ScriptedRun paper;
     const Result<batch::Batch> batch = batch::read_batch(paper.batch_path());

@@ -26,8 +26,17 @@ Profile sample() {
                             .job_class = "c",
                             .configuration = {.technique = "ddp", .num_devices = 2, .num_ranks = 2},
                             .outcome = Outcome::out_of_memory,
-                            .reason = "needs more"});
-  profile.skipped = {"t3"};
+                            .reason = "needs more",
+                            .needed_bytes = std::int64_t{5} << 33,
+                            .predicted_step_time_s = 0.01,
+                            .predicted_memory_bytes = 17});
+  profile.untried.push_back({.trial = {.id = "t3",
+                                       .job_class = "c",
+                                       .jobs = {"a"},
+                                       .configuration = {.technique = "ddp"},
+                                       .predicted_step_time_s = 0.02},
+                             .why = Untried::Why::budget,
+                             .reason = "the budget was spent"});
   return profile;
 }
 
@@ -47,7 +56,13 @@ TEST_SUITE("profile") {
         keys ==
         "id job_class jobs technique num_devices num_ranks device_class knobs outcome reason step_time_s "
         "step_time_spread_s samples_per_s memory_peak_bytes host_memory_peak_bytes start_time_s save_time_s "
-        "load_time_s evaluate_time_s end_time_s source concurrency ");
+        "load_time_s evaluate_time_s end_time_s source concurrency needed_bytes predicted_step_time_s "
+        "predicted_memory_bytes ");
+    for (const char* key : {"needed_bytes", "predicted_step_time_s", "predicted_memory_bytes"}) {
+      Json bare = *parse_json(to_text(document), "profile.json");
+      bare["trials"][0].erase(key);
+      CHECK(profile_from_json(bare, "profile.json").ok());
+    }
   }
 
   TEST_CASE("profile/profile_json: every fault is named at its pointer") {
@@ -66,7 +81,9 @@ TEST_SUITE("profile") {
         {"/trials/1/jobs", [](Json& d) { d["trials"][1]["jobs"] = {1}; }},
         {"/conditions/trial_steps", [](Json& d) { d["conditions"].erase("trial_steps"); }},
         {"/trials", [](Json& d) { d.erase("trials"); }},
-        {"/skipped", [](Json& d) { d["skipped"] = "t3"; }},
+        {"/untried", [](Json& d) { d["untried"] = "t3"; }},
+        {"/untried/0/why", [](Json& d) { d["untried"][0]["why"] = "slow"; }},
+        {"/trials/1/needed_bytes", [](Json& d) { d["trials"][1]["needed_bytes"] = -1; }},
     };
     for (const Row& row : rows) {
       CAPTURE(row.pointer);

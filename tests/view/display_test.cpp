@@ -301,7 +301,7 @@ TEST_CASE("view/displays: trials are counted and timed") {
   display.begin(12, 3);
   display.started("gpt2-toy-single-x1");
   display.tick(4.0);
-  display.ended("gpt2-toy-single-x1", "12.3 ms a step", 1, 40.0);
+  display.ended("gpt2-toy-single-x1", "12.3 ms a step", 1, 12, 40.0);
   CHECK(stage.written ==
         "profile: 12 trials to measure, 3 known\n"
         "[     4.0 s] 1 of 12  gpt2-toy-single-x1: 12.3 ms a step, about 40.0 s left\n");
@@ -324,7 +324,7 @@ TEST_CASE("view/displays: trials are counted and timed") {
         "profile: 2 trials to measure\n"
         "#####............... 0 of 2 trials, 2.00 s\n"
         "  gpt2-toy-single-x1  step 3 of 6\n");
-  drawn.ended("gpt2-toy-single-x1", "out_of_memory: 512 MiB", 1, -1.0);
+  drawn.ended("gpt2-toy-single-x1", "out_of_memory: 512 MiB", 1, 2, -1.0);
   drawn.finish();
   CHECK(screen.text() ==
         "profile: 2 trials to measure\n"
@@ -346,7 +346,7 @@ TEST_CASE("view/displays: after the last trial nothing is left of the area and n
   stage.clock.advance_s(1.0);
   display.tick(1.0);
   CHECK(screen.text().find("0 of 1 trials") != std::string::npos);
-  display.ended("a", "12 ms a step", 1, 0.0);
+  display.ended("a", "12 ms a step", 1, 1, 0.0);
   stage.clock.advance_s(1.0);
   display.tick(2.0);
   CHECK(screen.text() == "profile: 1 trial to measure\n[     1.0 s] 1 of 1  a: 12 ms a step\n");

@@ -46,7 +46,8 @@ struct Remaining {
 /// Steps of every job, from the data: batch::split_of and batch::steps_of.
 Result<std::map<std::string, std::int64_t>> num_steps_of(const batch::Batch& batch);
 
-/// The problem of planning what remains of `batch`.
+/// The problem of planning what remains of `batch`. Of one technique on the same devices only knobs are left that
+/// no others beat in time, start and host memory together.
 ///
 /// Errors: Kind::infeasible, one for every job that no trial fits, at the job's line, with what each trial
 /// said.

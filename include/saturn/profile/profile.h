@@ -41,6 +41,22 @@ struct Trial {
   double end_time_s = 0.0;  ///< from the last step to the end of its processes, evaluation not included
   Source source = Source::measured;
   std::string concurrency;  ///< what the other slots did meanwhile: "1 other slot busy", "alone"
+  /// out_of_memory: what a rank would need, at least. Known from the allocator that refused; where the trial
+  /// was not run (source interpolated) predicted from the technique's other trials.
+  std::int64_t needed_bytes = 0;
+  double predicted_step_time_s = 0.0;       ///< by the technique's formula: only ratios mean something
+  std::int64_t predicted_memory_bytes = 0;  ///< of the rank that needs most, by the technique's formula
+};
+
+/// A candidate that was not measured though it might have fitted.
+struct Untried {
+  enum class Why {
+    slower,  ///< predicted to lose to what was measured
+    budget,  ///< the budget was spent
+  };
+  Trial trial;  ///< names, configuration as asked for and predictions; nothing measured
+  Why why = Why::slower;
+  std::string reason;
 };
 
 /// What has to agree for a trial to be used again.
@@ -59,7 +75,7 @@ struct Profile {
   devices::Machine machine;
   Conditions conditions;
   std::vector<Trial> trials;
-  std::vector<std::string> skipped;  ///< ids of trials that a budget left no time for
+  std::vector<Untried> untried;
 
   const Trial* find_id(const std::string& id) const;
 };
@@ -78,9 +94,9 @@ Result<Profile> read_profile(const std::string& path);
 
 Conditions conditions_of(const batch::Batch& batch, const devices::Machine& machine);
 
-/// The trials that `batch` wants on `machine`: speed classes x configurations, each once, with every job that
-/// could use it; nothing measured yet. By width, then class, then technique, so that what is cheap and needed
-/// comes first.
+/// The candidates for trials of `batch` on `machine`: speed classes x configurations, each once, with every
+/// job that could use it and with what its technique predicts; nothing measured yet. By width, then class,
+/// then technique, so that what is cheap and needed comes first. A search decides which are measured.
 std::vector<Trial> wanted_trials(const batch::Batch& batch, const devices::Machine& machine);
 
 /// Why `profile` does not do for `batch` on `machine`, one sentence each; empty where it does.

@@ -81,7 +81,8 @@ class TrialDisplay {
   void started(const std::string& trial);
   void step(const std::string& trial, int step, int num_steps);
   /// `result` is a phrase: "12.3 ms a step, 96 MiB", "out_of_memory: ...". A negative `eta_s` is not known.
-  void ended(const std::string& trial, const std::string& result, int num_ended, double eta_s);
+  /// `num_trials` may be another than at the beginning: a search finds out how many there are.
+  void ended(const std::string& trial, const std::string& result, int num_ended, int num_trials, double eta_s);
   void tick(double elapsed_s);
   void finish() { display_.finish(); }
 
