@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <set>
 
 #include "profile/search.h"
@@ -25,8 +26,9 @@ namespace {
 
 constexpr double kPollS = 0.25;
 constexpr double kStopGraceS = 1.0;
-constexpr double kTimedS = 1.0;        // short steps are timed for about this long
-constexpr int kMaxTrialSteps = 64;     // ... but never more of them
+constexpr double kTimedS = 1.0;     // short steps are timed for about this long
+constexpr int kMaxTrialSteps = 64;  // ... but never more of them
+constexpr double kHopeless = 1.25;  // times as slow as the best beside it: the batch's own steps are enough
 constexpr double kSlotFlops = 2.0e10;  // of a CPU slot's thread: only sizes the timing, never enters a result
 
 struct Slot {
@@ -61,6 +63,7 @@ struct Running {
   bool host_memory_died = false;
   bool timed_out = false;
   bool stopped = false;
+  bool timing_is_over = false;
   int num_living = 0;
 };
 
@@ -101,6 +104,7 @@ class Measurement {
   Result<void> start_trial(Trial trial, const std::vector<std::size_t>& slots);
   void handle(const worker::WorkerEvent& event);
   void handle(Running& running, const worker::WorkerEvent& event);
+  bool has_been_timed(const Running& running) const;
   void check_deadlines();
   Result<void> settle();
   Trial concluded(const Running& running) const;
@@ -393,9 +397,13 @@ void Measurement::handle(Running& running, const worker::WorkerEvent& event) {
     if (running.num_steps_seen > running.warmup_steps) running.step_times_s.push_back(step->step_time_s);
     const int num_steps = running.warmup_steps + running.trial_steps;
     observer_.on_trial_step(running.trial, running.num_steps_seen, num_steps);
+    if (running.timing_is_over) return;
+    running.timing_is_over = running.num_steps_seen == num_steps || has_been_timed(running);
+    if (!running.timing_is_over) return;
+    if (running.num_steps_seen < num_steps)
+      launcher_.send_all(running.attempt, worker::StopAtStep{.step = step->step});
     // The next trial's processes load their library while this one is saved and loaded.
-    if (running.num_steps_seen == num_steps && !is_over_)
-      launcher_.set_num_standby(num_ranks_of_next(running));
+    if (!is_over_) launcher_.set_num_standby(num_ranks_of_next(running));
   } else if (const auto* error = std::get_if<worker::Error>(&message)) {
     const bool consequence = error->error_class == worker::ErrorClass::peer_lost;
     if (!running.error || (running.error->error_class == worker::ErrorClass::peer_lost && !consequence))
@@ -408,6 +416,15 @@ void Measurement::handle(Running& running, const worker::WorkerEvent& event) {
       running.finished_s = event.time_s;
     }
   }
+}
+
+// Whether more steps would tell nothing: they have been timed for long enough, or it cannot win any more.
+bool Measurement::has_been_timed(const Running& running) const {
+  const std::vector<double>& times = running.step_times_s;
+  if (static_cast<int>(times.size()) < batch_.profile.trial_steps) return false;
+  if (std::accumulate(times.begin(), times.end(), 0.0) >= kTimedS) return true;
+  const Trial* const rival = search_.best_beside(running.trial.id);
+  return rival != nullptr && median(times) > kHopeless * rival->step_time_s;
 }
 
 void Measurement::check_deadlines() {

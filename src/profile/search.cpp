@@ -76,8 +76,10 @@ Search::Search(std::vector<Trial> candidates, const batch::Batch& batch, const d
     if (is_new_family) families_.emplace_back();
     families_[family->second].push_back(candidates_.size());
     by_id_.emplace(trial.id, candidates_.size());
-    Candidate candidate{
-        .limit_bytes = limit_of(asked, machine), .family = family->second, .named = is_named(batch, trial)};
+    Candidate candidate{.limit_bytes = limit_of(asked, machine),
+                        .group = at->second,
+                        .family = family->second,
+                        .named = is_named(batch, trial)};
     candidate.trial = std::move(trial);
     candidates_.push_back(std::move(candidate));
   }
@@ -109,6 +111,11 @@ const Search::Candidate* Search::best_of(const Group& group) const {
     if (best == nullptr || one.trial.step_time_s < best->trial.step_time_s) best = &one;
   }
   return best;
+}
+
+const Trial* Search::best_beside(const std::string& id) const {
+  const Candidate* const best = best_of(groups_[candidates_[by_id_.at(id)].group]);
+  return best == nullptr ? nullptr : &best->trial;
 }
 
 // Measured over predicted time of a technique in a group; the kindest of its trials.

@@ -42,6 +42,9 @@ class Search {
   /// The next trial of a group; null while one of its trials runs, and where none is left that is worth one.
   const Trial* next(std::size_t group) const;
 
+  /// The quickest trial that ran in the group of trial `id`; null where there is none.
+  const Trial* best_beside(const std::string& id) const;
+
   void start(const std::string& id);
 
   /// Of a trial that was started, or that an earlier profile holds. False where it is no candidate.
@@ -58,6 +61,7 @@ class Search {
   struct Candidate {
     Trial trial;                   // with its predictions; after `conclude` the result
     std::int64_t limit_bytes = 0;  // of one rank; 0 = none
+    std::size_t group = 0;
     std::size_t family = 0;
     bool named = false;
     bool running = false;

@@ -192,17 +192,22 @@ class Rank {
 
   void measure() {
     Requests agreed;
-    for (int i = 0; i < assign_.warmup_steps + assign_.trial_steps && !agreed.end; ++i) report(step(agreed));
+    // The controller ends the timing earlier where it has seen enough.
+    const auto has_enough = [&] {
+      return agreed.end || (agreed.stop_at_step > 0 && training_->num_done() >= agreed.stop_at_step);
+    };
+    for (int i = 0; i < assign_.warmup_steps + assign_.trial_steps && !has_enough(); ++i)
+      report(step(agreed));
     if (agreed.end) return;
 
     doing("evaluating");
-    // At least two batches, then as many as fit in a second; the whole set takes in proportion.
+    // At least two batches, then as many as fit in half a second; the whole set takes in proportion.
     double start_s = now_s();
     if (training_->evaluate(1)) {
       const double one_s = now_s() - start_s;
       const std::int64_t all = training_->num_validation_batches();
       const std::int64_t some = std::clamp<std::int64_t>(
-          static_cast<std::int64_t>(1.0 / std::max(one_s, 1e-6)), 2, all < 2 ? 2 : all);
+          static_cast<std::int64_t>(0.5 / std::max(one_s, 1e-6)), 2, all < 2 ? 2 : all);
       start_s = now_s();
       (void)training_->evaluate(some);
       times_["evaluate_s"] =

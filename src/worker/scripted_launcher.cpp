@@ -200,7 +200,9 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
                    : attempt.begin(Phase::failing, now_s, attempt.step_time_s(attempt.done + 1) / 2);
     }
     if (attempt.stop_at && attempt.done >= *attempt.stop_at)
-      return attempt.begin(Phase::saving, now_s, script.save_s);
+      return assign.mode == Mode::trial
+                 ? attempt.begin(Phase::measuring, now_s, script.save_s + script.load_s)
+                 : attempt.begin(Phase::saving, now_s, script.save_s);
     if (attempt.end) return finish();
     if (attempt.done < attempt.target) {
       return attempt.begin(Phase::stepping, now_s, attempt.step_time_s(attempt.done + 1));

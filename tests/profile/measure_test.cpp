@@ -262,6 +262,51 @@ TEST_SUITE("profile") {
     CHECK(bench.count(Mode::trial) == 0);
   }
 
+  TEST_CASE("profile/measure: steps are timed for a second and no longer where they cannot win") {
+    Bench bench(1);
+    bench.write(64, "trial_steps = 4\nwarmup_steps = 1\n");
+    struct Watch final : ProfileObserver {
+      void on_note(const std::string&) override {}
+      void on_begin(int, int) override {}
+      void on_trial_started(const Trial&) override { steps.push_back(0); }
+      void on_trial_step(const Trial&, int step, int most) override {
+        steps.back() = step;
+        num_steps = most;
+      }
+      void on_trial_ended(const Trial&, int, int, double) override {}
+      void on_tick(double) override {}
+      std::vector<int> steps;
+      int num_steps = 0;
+    };
+    const auto watched = [&](double single_s, double ddp_s, int num_slots) {
+      bench.machine = testing::cpu_machine(num_slots);
+      bench.launcher = std::make_unique<worker::ScriptedLauncher>(
+          bench.clock, std::vector<ScriptRow>{
+                           {.technique = "single", .mode = Mode::trial, .script = {.step_time_s = single_s}},
+                           {.technique = "ddp", .mode = Mode::trial, .script = {.step_time_s = ddp_s}},
+                           kLoad});
+      Watch watch;
+      const Result<Profile> profile = profile::measure(
+          {.batch = &bench.batch, .machine = &bench.machine, .trials_directory = bench.folder.file("trials")},
+          *bench.launcher, bench.clock, watch);
+      REQUIRE(profile.ok());
+      for (const Trial& trial : profile->trials) CHECK(trial.outcome == Outcome::ok);
+      return watch;
+    };
+    // 0.2 s a step: a second is five of them, and one more may run until the word arrives.
+    const Watch alone = watched(0.2, 0.2, 1);
+    REQUIRE(alone.steps.size() == 1);
+    REQUIRE(alone.num_steps > 8);
+    CHECK(alone.steps[0] >= 1 + 5);
+    CHECK(alone.steps[0] <= 1 + 6);
+    // single x2 has been timed when ddp x2 turns out half as slow again: the four steps asked for are enough.
+    const Watch beside = watched(0.06, 0.09, 2);
+    REQUIRE(beside.steps.size() == 3);
+    CHECK(beside.steps[1] > 8);
+    CHECK(beside.steps[2] >= 1 + 4);
+    CHECK(beside.steps[2] <= 1 + 5);
+  }
+
   TEST_CASE("profile/measure: the median and its spread ignore a few slow steps") {
     Bench bench;
     bench.write(4, "trial_steps = 9\nwarmup_steps = 1\n");

@@ -72,7 +72,8 @@ struct SaveCheckpoint {
   bool operator==(const SaveCheckpoint&) const = default;
 };
 
-/// Save a checkpoint once `step` steps are done (at once where they already are), then finish.
+/// Save a checkpoint once `step` steps are done (at once where they already are), then finish. In a trial:
+/// time no step beyond it, and go on to what else is measured.
 struct StopAtStep {
   std::int64_t step = 0;
   bool operator==(const StopAtStep&) const = default;
