@@ -87,6 +87,32 @@ ActivationBytes activation_bytes(const Job& job, const DataSource& data, std::in
           .head = 3 * tokens * width * value + piece_rows * row_bytes};
 }
 
+// Between split regions a rank has its share of the sequence: a block's input, the attention's sum, and the
+// gradients of both. What a region begins with is gathered, so both norms' outputs are kept whole; inside,
+// the rest is a slice. Where a region's gradient is summed, the ranks' parts come and go: three whole
+// activations at once.
+ActivationBytes split_activation_bytes(const Job& job, const DataSource& data, std::int64_t num_rows,
+                                       std::int64_t num_ranks) {
+  const std::int64_t positions = (data.sequence_length + num_ranks - 1) / num_ranks;
+  const std::int64_t value = bytes_of_value(job);
+  const std::int64_t width = job.model.width;
+  const std::int64_t tokens = num_rows * data.sequence_length;
+  const std::int64_t whole = tokens * width * value;
+  const std::int64_t share = num_rows * positions * width * value;
+  const auto slice = [&](std::int64_t extent) {
+    return tokens * ((extent + num_ranks - 1) / num_ranks) * value;
+  };
+  const std::int64_t inner = feed_forward_of(job.model);
+  const std::int64_t row_bytes =
+      std::max<std::int64_t>(1, (job.model.vocabulary + num_ranks - 1) / num_ranks * value);
+  const std::int64_t piece_rows =
+      std::min(tokens, std::max<std::int64_t>(kLogitsPieceRows, kLogitsPieceBytes / row_bytes));
+  return {.block_input = share,
+          .block_kept = 2 * share + 2 * whole + slice(4 * width) + slice(2 * inner),
+          .block_working = 2 * share + std::max(3 * whole, 2 * whole + slice(std::max(inner, 3 * width))),
+          .head = 2 * share + std::max(2 * whole + piece_rows * row_bytes, 3 * whole)};
+}
+
 std::int64_t rows_of_micro_batch(const Job& job, int num_ranks, int micro_batches) {
   const int rows = (job.batch_size + num_ranks - 1) / num_ranks;
   return (rows + micro_batches - 1) / micro_batches;

@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "saturn/base/nearest.h"
 #include "saturn/batch/batch.h"
 #include "saturn/batch/technique_spec.h"
 
@@ -45,12 +46,14 @@ at::Tensor body(Placement& placement, const Model& model, const at::Tensor& inpu
 
 }  // namespace
 
-StepContext training_context(const batch::Job& job, const MicroBatches& batches, const MicroBatch& batch) {
+StepContext training_context(const batch::Job& job, const MicroBatches& batches, const MicroBatch& batch,
+                             const TensorGroup* tensor) {
   return {.seed = job.seed,
           .step = batches.step,
           .first_row = batch.rows.first,
           .training = true,
-          .loss_weight = batch.rows.counts ? 1.0 / static_cast<double>(batches.num_targets) : 0.0};
+          .loss_weight = batch.rows.counts ? 1.0 / static_cast<double>(batches.num_targets) : 0.0,
+          .tensor = tensor};
 }
 
 at::Tensor accumulate(Placement& placement, const Model& model, const MicroBatch& batch,
@@ -59,6 +62,35 @@ at::Tensor accumulate(Placement& placement, const Model& model, const MicroBatch
   const at::Tensor loss = placement.loss(input, batch.targets.to(device), context);
   torch::autograd::backward({loss}, {});
   return loss.detach().to(at::kDouble) * static_cast<double>(num_targets);
+}
+
+Result<void> check_splits(const Model& model, const batch::ModelSpec& spec, int num_ranks) {
+  const auto refused = [&](const std::string& what, const std::string& expected) {
+    return Diagnostic{.what = what + " over " + std::to_string(num_ranks) + " ranks", .expected = expected};
+  };
+  if (spec.num_heads % num_ranks != 0)
+    return refused("cannot split " + std::to_string(spec.num_heads) + " attention heads",
+                   "a number of ranks that divides the heads");
+  bool any = false;
+  for (const ParameterPtr& parameter : model.parameters()) {
+    const Split& split = parameter->split;
+    if (split.dimension < 0) continue;
+    any = true;
+    const std::int64_t extent =
+        parameter->shape[static_cast<std::size_t>(split.dimension)] / split.num_blocks;
+    if (extent < num_ranks)
+      return refused("cannot split the " + std::to_string(extent) + " rows of " + in_quotes(parameter->name),
+                     "at most a rank a row");
+  }
+  if (!any) return refused("no layer of a " + model.family + " model can be split", "another technique");
+  return {};
+}
+
+void sum_shared_gradients(const Placement& placement, const TensorGroup& group) {
+  std::vector<at::Tensor> shared;
+  for (const HeldTensor& held : placement.held())
+    if (held.parameter->split.dimension < 0) shared.push_back(held.gradient);
+  group.sum(shared);
 }
 
 HeldOptimizer::HeldOptimizer(const batch::Optimizer& settings, Placement& placement)
@@ -77,14 +109,19 @@ StepStats HeldOptimizer::update(std::int64_t step, double learning_rate, double 
 }
 
 Result<PlacementContext> PlacedTechnique::whole_model_context() {
+  return whole_model_context(context_.communicator, {});
+}
+
+Result<PlacementContext> PlacedTechnique::whole_model_context(Communicator& data, TensorSlice slice) {
   SATURN_TRY(const Checkpointing checkpointing, checkpointing_of(context_.configuration.knobs));
   return PlacementContext{.model = *context_.model,
                           .job = context_.job,
-                          .data = context_.communicator,
+                          .data = data,
                           .device = context_.device,
                           .first_layer = 0,
                           .end_layer = context_.model->layers.size(),
-                          .checkpointing = checkpointing};
+                          .checkpointing = checkpointing,
+                          .tensor = slice};
 }
 
 Result<void> PlacedTechnique::prepare(WeightSource& source) {
@@ -95,30 +132,39 @@ Result<void> PlacedTechnique::prepare(WeightSource& source) {
 }
 
 Result<StepStats> PlacedTechnique::step(const MicroBatches& batches, double learning_rate) {
+  TensorGroup* const tensor = tensor_group();
+  if (tensor != nullptr) tensor->set_sequence_length(batches.parts.front().inputs.size(1));
   placement_->begin_step();
   at::Tensor loss_sum = at::zeros({}, at::TensorOptions(context_.device).dtype(at::kDouble));
   for (const MicroBatch& batch : batches.parts) {
     // Gradients of all but the last micro-batch may stay on this rank; the last one's backward sends the
     // sums.
     if (&batch == &batches.parts.back()) placement_->expect_last_backward();
-    loss_sum +=
-        accumulate(*placement_, *context_.model, batch, training_context(context_.job, batches, batch),
-                   batches.num_targets, context_.device);
+    loss_sum += accumulate(*placement_, *context_.model, batch,
+                           training_context(context_.job, batches, batch, tensor), batches.num_targets,
+                           context_.device);
   }
   placement_->finish_gradients();
+  if (tensor != nullptr) {
+    sum_shared_gradients(*placement_, *tensor);
+    if (tensor->slice().rank != 0) loss_sum.zero_();  // the same on all, counted once
+  }
   return optimizer_->update(batches.step, learning_rate, loss_sum.item<double>(), context_.communicator);
 }
 
 Result<EvaluationSums> PlacedTechnique::evaluate(const MicroBatches& batches) {
   const at::NoGradGuard no_grad;
+  TensorGroup* const tensor = tensor_group();
+  if (tensor != nullptr) tensor->set_sequence_length(batches.parts.front().inputs.size(1));
   placement_->begin_evaluation();
   EvaluationSums sums;
   for (const MicroBatch& batch : batches.parts) {
     // Rows that do not count still take part: a placement's forward may be a collective.
-    const StepContext context{.seed = context_.job.seed, .first_row = batch.rows.first, .training = false};
+    const StepContext context{
+        .seed = context_.job.seed, .first_row = batch.rows.first, .training = false, .tensor = tensor};
     const at::Tensor input = body(*placement_, *context_.model, batch.inputs.to(context_.device), context);
     const at::Tensor loss = placement_->loss(input, batch.targets.to(context_.device), context);
-    if (!batch.rows.counts) continue;
+    if (!batch.rows.counts || (tensor != nullptr && tensor->slice().rank != 0)) continue;
     sums.loss_sum += loss.item<double>();
     sums.num_targets += batch.targets.numel();
   }

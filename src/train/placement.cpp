@@ -78,6 +78,29 @@ Part whole_part(const Parameter& parameter) {
                      .strides = row_major_strides(parameter.shape)}}};
 }
 
+Part slice_part(const Parameter& parameter, TensorSlice slice) {
+  if (parameter.split.dimension < 0 || slice.size == 1) return whole_part(parameter);
+  const auto dimension = static_cast<std::size_t>(parameter.split.dimension);
+  const std::int64_t num_blocks = parameter.split.num_blocks;
+  SATURN_CHECK(dimension < parameter.shape.size() && parameter.shape[dimension] % num_blocks == 0,
+               "a split is along a dimension that its blocks divide");
+  const std::int64_t extent = parameter.shape[dimension] / num_blocks;
+  const Range range = share_of(extent, slice);
+  Part part{.sizes = parameter.shape, .boxes = {}};
+  part.sizes[dimension] = num_blocks * range.count;
+  const Extents strides = row_major_strides(part.sizes);
+  for (std::int64_t block = 0; block < num_blocks; ++block) {
+    Box box{.offsets = Extents(parameter.shape.size(), 0),
+            .sizes = parameter.shape,
+            .strides = strides,
+            .first = block * range.count * strides[dimension]};
+    box.offsets[dimension] = block * extent + range.first;
+    box.sizes[dimension] = range.count;
+    part.boxes.push_back(std::move(box));
+  }
+  return part;
+}
+
 Part range_of(const Part& part, std::int64_t first, std::int64_t count) {
   SATURN_CHECK(first >= 0 && count >= 0 && first + count <= part.num_elements(), "a range lies in its part");
   const Extents strides = row_major_strides(part.sizes);

@@ -30,7 +30,7 @@ Result<void> WholePlacement::place(WeightSource& source) {
                      .part = part,
                      .weight = leaf.detach(),
                      .gradient = {},
-                     .primary = context_.data.rank() == 0});
+                     .primary = context_.data.rank() == 0 && is_primary_slice(*parameter)});
   }
   if (context_.data.num_ranks() > 1)
     reducer_ = std::make_unique<GradientReducer>(leaves_, names, context_.data);
@@ -79,7 +79,8 @@ void WholePlacement::finish_gradients() {
 }
 
 bool WholePlacement::holds_all() const {
-  return context_.first_layer == 0 && context_.end_layer == context_.model.layers.size();
+  return context_.first_layer == 0 && context_.end_layer == context_.model.layers.size() &&
+         context_.tensor.size == 1;
 }
 
 }  // namespace saturn::train

@@ -60,6 +60,10 @@ struct ActivationBytes {
 };
 ActivationBytes activation_bytes(const Job& job, const DataSource& data, std::int64_t num_rows);
 
+/// The same on one of `num_ranks` ranks that split every layer between them (train/tensor_group.h).
+ActivationBytes split_activation_bytes(const Job& job, const DataSource& data, std::int64_t num_rows,
+                                       std::int64_t num_ranks);
+
 /// Rows of the largest micro-batch where the batch is dealt to `num_ranks` ranks, each share cut in
 /// `micro_batches`.
 std::int64_t rows_of_micro_batch(const Job& job, int num_ranks, int micro_batches);

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "saturn/base/result.h"
+#include "saturn/batch/model_spec.h"
 #include "saturn/train/optimizer.h"
 #include "saturn/train/placement.h"
 #include "saturn/train/technique.h"
@@ -14,12 +15,23 @@
 namespace saturn::train {
 
 /// A micro-batch's place in the training: `num_targets` and `step` are the global batch's.
-StepContext training_context(const batch::Job& job, const MicroBatches& batches, const MicroBatch& batch);
+StepContext training_context(const batch::Job& job, const MicroBatches& batches, const MicroBatch& batch,
+                             const TensorGroup* tensor = nullptr);
 
 /// Forward and backward of one micro-batch through all layers; gradients add up. Returns the summed loss,
 /// fp64, still on the device (zero where the rows do not count).
 at::Tensor accumulate(Placement& placement, const Model& model, const MicroBatch& batch,
                       const StepContext& context, std::int64_t num_targets, c10::Device device);
+
+/// Whether the layers of `model` can be split over `num_ranks` ranks.
+///
+/// Errors: Kind::input: no parameter of the model is split, there are too few heads or rows, or heads would
+/// be cut.
+Result<void> check_splits(const Model& model, const batch::ModelSpec& spec, int num_ranks);
+
+/// After Placement::finish_gradients, once a step: each rank of a tensor group has seen its share of the
+/// sequence, so what all of them hold whole has a part of its gradient on each. One exchange.
+void sum_shared_gradients(const Placement& placement, const TensorGroup& group);
 
 /// The optimiser over what a placement holds.
 class HeldOptimizer {
@@ -55,8 +67,13 @@ class PlacedTechnique : public Technique {
   /// Called by `prepare`, once. Errors: Kind::input for knobs that cannot be.
   virtual Result<std::unique_ptr<Placement>> make_placement() = 0;
 
-  /// Of all layers, over all ranks, with the knobs that every technique has.
+  /// Of all layers, with the knobs that every technique has: over all ranks, or over those of `data` that
+  /// hold the same slice.
   Result<PlacementContext> whole_model_context();
+  Result<PlacementContext> whole_model_context(Communicator& data, TensorSlice slice);
+
+  /// The ranks that split each layer; all of them see the same rows, which count on the first.
+  virtual TensorGroup* tensor_group() { return nullptr; }
 
   Placement& placement() { return *placement_; }
   HeldOptimizer& optimizer() { return *optimizer_; }

@@ -27,6 +27,7 @@
 #include "saturn/train/communicator.h"
 #include "saturn/train/model.h"
 #include "saturn/train/recompute.h"
+#include "saturn/train/tensor_group.h"
 
 namespace saturn::batch {
 struct Job;
@@ -57,6 +58,10 @@ struct Part {
 /// The whole of `parameter`.
 Part whole_part(const Parameter& parameter);
 
+/// What a rank of a tensor group holds of `parameter`, as Parameter::split says: the slices of its blocks
+/// side by side.
+Part slice_part(const Parameter& parameter, TensorSlice slice);
+
 /// Elements [first, first + count) of `part`, counted row-major: a one-dimensional tensor.
 Part range_of(const Part& part, std::int64_t first, std::int64_t count);
 
@@ -82,6 +87,7 @@ struct PlacementContext {
   std::size_t first_layer = 0;  ///< this rank's layers (a pipeline stage's): [first_layer, end_layer)
   std::size_t end_layer = 0;
   Checkpointing checkpointing = Checkpointing::none;
+  TensorSlice tensor = {};  ///< of the split parameters; the whole by default
 };
 
 /// All calls are made alike by every rank of `data`: each may be a collective.
@@ -129,7 +135,13 @@ class Placement {
   Layer& layer(std::size_t index) const { return *context_.model.layers[index]; }
 
   /// What of `parameter` the ranks of `data` hold together, each whole or a shard of it.
-  Part part_of(const Parameter& parameter) const { return whole_part(parameter); }
+  Part part_of(const Parameter& parameter) const { return slice_part(parameter, context_.tensor); }
+
+  /// Whether this rank's slice counts in norms and checkpoints: what every rank of a tensor group holds does
+  /// on the first.
+  bool is_primary_slice(const Parameter& parameter) const {
+    return parameter.split.dimension >= 0 || context_.tensor.rank == 0;
+  }
 
   PlacementContext context_;
   std::vector<HeldTensor> held_;

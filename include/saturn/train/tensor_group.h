@@ -1,5 +1,5 @@
-// Tensor parallelism as models and placements see it: which slice of a parameter a rank holds, and what the
-// ranks that split a layer exchange.
+// Tensor parallelism as models see it: which slice of a dimension a rank has, and what the ranks that split a
+// layer exchange.
 //
 // Between split regions the ranks hold a share of the sequence each, so that norms, residual sums and dropout
 // are split too; inside a region each rank has every position and a slice of the parameters.
@@ -13,9 +13,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "saturn/base/result.h"
 #include "saturn/train/communicator.h"
-#include "saturn/train/parameter.h"
 
 namespace saturn::train {
 
@@ -33,25 +31,6 @@ struct Range {
 
 /// Slice `slice` of `extent` indices: sizes differ by at most one.
 Range share_of(std::int64_t extent, TensorSlice slice);
-
-/// The shape of what a rank holds of `parameter`: one tensor, the slices of its blocks side by side.
-std::vector<std::int64_t> local_shape(const Parameter& parameter, TensorSlice slice);
-
-/// A part of a rank's own tensor that is one box of the whole parameter.
-struct SliceBox {
-  std::vector<std::int64_t> offsets;        ///< in the whole parameter
-  std::vector<std::int64_t> local_offsets;  ///< in the rank's own tensor
-  std::vector<std::int64_t> shape;
-
-  at::Tensor of(const at::Tensor& local) const;  ///< a view
-};
-
-/// What a rank holds of `parameter`, block by block.
-std::vector<SliceBox> boxes_of(const Parameter& parameter, TensorSlice slice);
-
-/// Fills `local` (contiguous, fp32, on the CPU, of `local_shape`) from `source`.
-Result<void> read_slice(WeightSource& source, const Parameter& parameter, TensorSlice slice,
-                        at::Tensor local);
 
 /// The ranks that split each layer of a model. Its exchanges are collectives without a gradient (the
 /// operators of train/ops.h have one); sums are taken in the order of the ranks, so that they are the same in

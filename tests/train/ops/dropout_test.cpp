@@ -26,9 +26,20 @@ TEST_SUITE("ops") {
     }
   }
 
+  TEST_CASE("ops/dropout: a part of a row draws what the whole row draws there") {
+    const at::Tensor whole = ops::dropout(at::ones({2, 20001}), {.probability = 0.5, .key = 3});
+    for (const std::int64_t first : {0, 1, 8, 8191, 9000}) {
+      CAPTURE(first);
+      const ops::DropoutSite site{.probability = 0.5, .key = 3, .first_element = first};
+      const at::Tensor want = whole.narrow(1, first, 11001);
+      CHECK(at::equal(ops::dropout(at::ones({2, 11001}), site), want));
+      CHECK(at::equal(ops::dropout(at::ones({2, 11001}, at::kDouble), site).to(at::kFloat), want));
+    }
+  }
+
   TEST_CASE("ops/dropout: the gradient passes through the same mask") {
     at::manual_seed(5);
-    const ops::DropoutSite site{.probability = 0.25, .key = 9, .first_row = 1};
+    const ops::DropoutSite site{.probability = 0.25, .key = 9, .first_row = 1, .first_element = 5};
     const at::Tensor mask = ops::dropout(at::ones({3, 5, 11}), site);
     testing::check_against([&](const testing::Inputs& in) { return ops::dropout(in[0], site); },
                            [&](const testing::Inputs& in) { return in[0] * mask; }, {at::randn({3, 5, 11})},
