@@ -1,0 +1,37 @@
+// Text files as token shards, made once and kept by content.
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "saturn/base/result.h"
+#include "saturn/text/tokenizer.h"
+
+namespace saturn::text {
+
+/// Told at intervals while a file is encoded.
+using CorpusProgress =
+    std::function<void(const std::string& path, std::uint64_t num_bytes_done, std::uint64_t num_bytes)>;
+
+/// A tokenizer with what its tokens are kept under.
+struct Encoder {
+  const Tokenizer* tokenizer = nullptr;
+  std::string digest;  ///< of the tokenizer's files
+  int num_threads = 1;
+  CorpusProgress progress;
+};
+
+/// The shard with the tokens of the text file at `path`, whose content has the digest `text_digest`: from the
+/// cache, or made now. One text file is one document: the end-of-text token, where there is one, follows it.
+///
+/// Shards are in llm.c's form, of 16 bits where the vocabulary allows, under $XDG_CACHE_HOME/saturn/tokens or
+/// ~/.cache/saturn/tokens.
+///
+/// Errors: Kind::input at `path`: not a file, empty, not UTF-8, changed meanwhile, too long for one shard;
+/// Kind::disk_full.
+Result<std::string> tokens_of_file(const std::string& path, const std::string& text_digest,
+                                   const Encoder& encoder);
+
+}  // namespace saturn::text
