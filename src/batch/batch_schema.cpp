@@ -68,7 +68,9 @@ TableSchema data_table() {
                 "text: a text file; tokens: .bin shards as nanoGPT or llm.c write them")
       .required("path", like(text("a path, relative to this file"), "\"corpus.txt\""), SATURN_AT(path),
                 "a file, or a pattern such as \"train_*.bin\"")
-      .key("tokenizer", one_of({"bytes"}), SATURN_AT(tokenizer), "text only: how text becomes tokens")
+      .key("tokenizer", like(text("bytes or a path, relative to this file"), "\"bytes\""),
+           SATURN_AT(tokenizer),
+           "text only: \"bytes\", or a tokenizer.json, a SentencePiece model, or a directory that holds one")
       .required("sequence_length", like(integer(1, 1 << 20), "128"), SATURN_AT(sequence_length),
                 "tokens of one sample")
       .custom(

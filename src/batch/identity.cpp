@@ -47,7 +47,6 @@ std::string speed_class(const Job& job, const DataSource& data) {
   const Json what = {{"family", job.model.family},
                      {"sizes", job.model.sizes},
                      {"data", name_of(data.kind)},
-                     {"tokenizer", data.tokenizer},
                      {"sequence_length", data.sequence_length},
                      {"batch_size", job.batch_size},
                      {"micro_batches", job.micro_batches},
@@ -70,7 +69,6 @@ Result<std::string> data_digest(const DataSource& data) {
   SATURN_TRY(Json files, digests_of(data.files));
   SATURN_TRY(Json validation, digests_of(data.validation_files));
   const Json what = {{"kind", name_of(data.kind)},
-                     {"tokenizer", data.tokenizer},
                      {"sequence_length", data.sequence_length},
                      {"vocabulary_size", data.vocabulary_size},
                      {"validation_share", data.validation_share},

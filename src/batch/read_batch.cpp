@@ -14,6 +14,7 @@
 #include "saturn/base/files.h"
 #include "saturn/base/nearest.h"
 #include "saturn/batch/check_devices.h"
+#include "saturn/batch/read_batch.h"
 #include "saturn/batch/technique_spec.h"
 
 namespace saturn::batch {
@@ -24,8 +25,8 @@ const TomlValue kNoTable;
 // The passes share what was read so far.
 class BatchReader {
  public:
-  BatchReader(std::string path, const TomlValue& root, Faults& faults)
-      : root_(root), base_directory_(directory_of(path)), faults_(faults) {
+  BatchReader(std::string path, const TomlValue& root, const text::CorpusProgress& progress, Faults& faults)
+      : root_(root), base_directory_(directory_of(path)), progress_(progress), faults_(faults) {
     batch_.path = std::move(path);
   }
 
@@ -33,7 +34,7 @@ class BatchReader {
     check_tables();
     read_settings();
     read_devices();
-    data_ = read_data(table_at("data"), base_directory_, faults_);
+    data_ = read_data(table_at("data"), base_directory_, progress_, faults_);
     read_jobs();
     check_names();
     for (auto& [name, data] : data_) batch_.data[name] = std::move(data.source);
@@ -332,6 +333,7 @@ class BatchReader {
 
   const TomlValue& root_;
   std::string base_directory_;
+  const text::CorpusProgress& progress_;
   Faults& faults_;
   Batch batch_;
   std::map<std::string, const TomlValue*> good_tables_;
@@ -341,10 +343,11 @@ class BatchReader {
 
 }  // namespace
 
-Result<Batch> read_batch_text(const std::string& path, std::string text) {
+Result<Batch> read_batch_text(const std::string& path, std::string text,
+                              const text::CorpusProgress& progress) {
   SATURN_TRY(const TomlValue root, parse_toml(text, path));
   Faults faults(path);
-  Batch batch = BatchReader(path, root, faults).read();
+  Batch batch = BatchReader(path, root, progress, faults).read();
   if (!faults.empty()) return faults.take();
   batch.digest = digest_of(text);
   batch.text = std::move(text);
@@ -352,8 +355,12 @@ Result<Batch> read_batch_text(const std::string& path, std::string text) {
 }
 
 Result<Batch> read_batch(const std::string& path) {
+  return read_batch(path, text::CorpusProgress());
+}
+
+Result<Batch> read_batch(const std::string& path, const text::CorpusProgress& progress) {
   SATURN_TRY(std::string text, read_whole(path, TomlLimits{}.bytes));
-  return read_batch_text(path, std::move(text));
+  return read_batch_text(path, std::move(text), progress);
 }
 
 SourcePosition Job::position_of(const std::string& key) const {

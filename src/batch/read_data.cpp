@@ -4,16 +4,21 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <thread>
 
 #include "batch/batch_schema.h"
 #include "batch/data_files.h"
 #include "batch/expand.h"
+#include "batch/file_facts.h"
+#include "saturn/base/digest.h"
 #include "saturn/base/files.h"
 #include "saturn/formats/token_shard.h"
+#include "saturn/text/tokenizer.h"
 
 namespace saturn::batch {
 namespace {
 
+constexpr const char* kBytes = "bytes";
 constexpr int kByteVocabulary = 256;
 constexpr int kVocabulary16 = 50257;   // GPT-2's
 constexpr int kVocabulary32 = 128256;  // LLaMA-3's
@@ -27,9 +32,11 @@ struct FileList {
 
 class Reader {
  public:
-  Reader(const std::string& name, const TomlValue& table, const std::string& base_directory, Faults& faults)
+  Reader(const std::string& name, const TomlValue& table, const std::string& base_directory,
+         const text::CorpusProgress& progress, Faults& faults)
       : table_(table),
         base_directory_(base_directory),
+        progress_(progress),
         faults_(faults),
         whose_("data " + in_quotes(name) + ": ") {
     data_.source.name = name;
@@ -72,38 +79,86 @@ class Reader {
     } else {
       source.tokenizer = draft_.tokenizer;
       if (const auto it = source.positions.find("vocabulary_size"); it != source.positions.end()) {
-        faults_.add(it->second, whose_ + "vocabulary_size is set, but bytes are a vocabulary of 256",
+        faults_.add(it->second, whose_ + "vocabulary_size is set, but the tokenizer decides it",
                     "no vocabulary_size", "remove the line, or set kind = \"tokens\"");
       }
+      if (source.tokenizer != kBytes) open_tokenizer();
     }
+  }
+
+  // Text that a tokenizer makes into tokens is from here on a data source of those tokens.
+  void open_tokenizer() {
+    DataSource& source = data_.source;
+    std::error_code error;
+    source.tokenizer = std::filesystem::absolute(join_path(base_directory_, source.tokenizer), error)
+                           .lexically_normal()
+                           .string();
+    std::string content;
+    auto files = text::tokenizer_files(source.tokenizer);
+    auto tokenizer = text::open_tokenizer(source.tokenizer);
+    if (files.ok()) {
+      for (const std::string& file : *files) {
+        auto digest = digest_of_file(file);
+        if (digest.ok()) content += *digest;
+      }
+    }
+    if (!tokenizer.ok()) {
+      tell(position_of("tokenizer"), std::move(tokenizer).faults());
+      return;
+    }
+    tokenizer_ = *std::move(tokenizer);
+    tokenizer_digest_ = digest_of(content);
+    source.kind = DataKind::tokens;
+    source.vocabulary_size = tokenizer_->vocabulary_size();
+  }
+
+  void tell(const SourcePosition& at, Diagnostics found) {
+    for (Diagnostic& fault : found) {
+      const bool says_where = fault.what.find(fault.where) != std::string::npos;
+      faults_.add(at, whose_ + (says_where ? "" : fault.where + ": ") + fault.what, fault.expected,
+                  fault.fix);
+    }
+  }
+
+  // The file that training reads in place of `file`: itself, or the tokens of its text.
+  Result<std::string> to_tokens(const std::string& file) const {
+    if (!tokenizer_) return file;
+    SATURN_TRY(const std::string digest, remembered_digest(file));
+    return text::tokens_of_file(
+        file, digest,
+        {.tokenizer = tokenizer_.get(),
+         .digest = tokenizer_digest_,
+         .num_threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency())),
+         .progress = progress_});
   }
 
   FileList files_at(const std::string& key, const std::string& written, std::vector<std::string>& absolute) {
     FileList list;
     const SourcePosition at = position_of(key);
-    const auto tell = [&](Diagnostics found) {
+    const auto tell_all = [&](Diagnostics found) {
       list.good = false;
-      for (Diagnostic& fault : found) {
-        const bool says_where = fault.what.find(fault.where) != std::string::npos;
-        faults_.add(at, whose_ + (says_where ? "" : fault.where + ": ") + fault.what, fault.expected,
-                    fault.fix);
-      }
+      tell(at, std::move(found));
     };
     auto files = resolve_files(join_path(base_directory_, written));
     if (!files.ok()) {
-      tell(std::move(files).faults());
+      tell_all(std::move(files).faults());
       return list;
     }
     for (const std::string& file : *files) {
-      auto count = count_tokens(file, data_.source.kind);
+      auto readable = to_tokens(file);
+      if (!readable.ok()) {
+        tell_all(std::move(readable).faults());
+        continue;
+      }
+      auto count = count_tokens(*readable, data_.source.kind);
       if (!count.ok()) {
-        tell(std::move(count).faults());
+        tell_all(std::move(count).faults());
         continue;
       }
       list.shown.push_back(file);
       list.counts.push_back(*count);
       std::error_code error;
-      absolute.push_back(std::filesystem::absolute(file, error).lexically_normal().string());
+      absolute.push_back(std::filesystem::absolute(*readable, error).lexically_normal().string());
     }
     return list;
   }
@@ -111,6 +166,7 @@ class Reader {
   // Tokens: one width for all files, and every token below the vocabulary.
   void settle_vocabulary(const FileList& training, const FileList& validation) {
     DataSource& source = data_.source;
+    if (tokenizer_) return;
     source.vocabulary_size = kByteVocabulary;
     if (source.kind != DataKind::tokens) return;
     source.vocabulary_size = draft_.vocabulary_size;
@@ -197,8 +253,11 @@ class Reader {
 
   const TomlValue& table_;
   const std::string& base_directory_;
+  const text::CorpusProgress& progress_;
   Faults& faults_;
   std::string whose_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;  // null where files are read as they are
+  std::string tokenizer_digest_;
   DataDraft draft_;
   ReadData data_;
 };
@@ -206,7 +265,7 @@ class Reader {
 }  // namespace
 
 std::map<std::string, ReadData> read_data(const TomlValue& tables, const std::string& base_directory,
-                                          Faults& faults) {
+                                          const text::CorpusProgress& progress, Faults& faults) {
   std::map<std::string, ReadData> all;
   for (const TomlMember& member : tables.members) {
     if (member.value.type != TomlValue::Type::table) {
@@ -218,7 +277,7 @@ std::map<std::string, ReadData> read_data(const TomlValue& tables, const std::st
       faults.add(member.key_place, "data source " + in_quotes(member.key) + " cannot be named so", problem,
                  "write [data.corpus]");
     }
-    all[member.key] = Reader(member.key, member.value, base_directory, faults).read();
+    all[member.key] = Reader(member.key, member.value, base_directory, progress, faults).read();
   }
   return all;
 }

@@ -9,6 +9,7 @@
 #include "batch/toml_document.h"
 #include "saturn/batch/batch.h"
 #include "saturn/batch/samples.h"
+#include "saturn/text/corpus.h"
 
 namespace saturn::batch {
 
@@ -19,8 +20,9 @@ struct ReadData {
   Split split;
 };
 
-/// `tables` is the value of `data` in the batch; paths are relative to `base_directory`.
+/// `tables` is the value of `data` in the batch; paths are relative to `base_directory`. Text that has a
+/// tokenizer is made into tokens on the way, which `progress` is told of.
 std::map<std::string, ReadData> read_data(const TomlValue& tables, const std::string& base_directory,
-                                          Faults& faults);
+                                          const text::CorpusProgress& progress, Faults& faults);
 
 }  // namespace saturn::batch

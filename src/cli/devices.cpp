@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/stage.h"
 #include "saturn/base/nearest.h"
 #include "saturn/base/units.h"
 #include "saturn/batch/batch.h"
@@ -84,7 +85,7 @@ struct DevicesArgs {
         probed.ok() ? *std::move(probed) : devices::GpuReport{.reason = probed.faults().front().what};
     devices::DevicesRequest request;
     if (!batch.empty()) {
-      SATURN_TRY(const batch::Batch read, batch::read_batch(batch));
+      SATURN_TRY(const batch::Batch read, read_batch(batch, context.quiet));
       request = read.devices;
     }
     SATURN_TRY(

@@ -115,7 +115,7 @@ bool made_from_same(const std::string& path, const std::vector<MadeFrom>& source
 
 Result<int> plan_batch(const PlanBatchArgs& args, const SolverArgs& solver, const Context& context) {
   // 1. The batch, its devices, its directory and its profile.
-  SATURN_TRY(const Stage stage, open_stage(args.batch, args.directory));
+  SATURN_TRY(const Stage stage, open_stage(args.batch, args.directory, context.quiet));
   const SystemClock clock;
   SATURN_TRY(const journal::RunDirectory held, journal::RunDirectory::open(stage.directory, clock));
   const journal::RunPaths& paths = held.paths();

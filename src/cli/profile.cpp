@@ -37,7 +37,7 @@ struct ProfileArgs {
                           .fix = "--budget 5m"};
       }
     }
-    SATURN_TRY(const Stage stage, open_stage(batch, directory));
+    SATURN_TRY(const Stage stage, open_stage(batch, directory, context.quiet));
     const SystemClock clock;
     SATURN_TRY(const journal::RunDirectory held, journal::RunDirectory::open(stage.directory, clock));
     StopSignals signals;

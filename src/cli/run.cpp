@@ -88,7 +88,7 @@ struct RunArgs {
     if (is_plan) {
       SATURN_TRY(batch_path, batch_of_plan(target));
     }
-    SATURN_TRY(const Stage stage, open_stage(batch_path, directory));
+    SATURN_TRY(const Stage stage, open_stage(batch_path, directory, context.quiet));
     run::SessionRequest request{.batch = &stage.batch,
                                 .machine = &stage.machine,
                                 .plan_path = is_plan ? target : "",

@@ -4,7 +4,9 @@
 
 #include "saturn/base/units.h"
 #include "saturn/batch/check_devices.h"
+#include "saturn/batch/read_batch.h"
 #include "saturn/journal/run_directory.h"
+#include "saturn/view/encoding_display.h"
 #include "saturn/worker/gpu_probe.h"
 #include "saturn/worker/local_launcher.h"
 
@@ -26,8 +28,18 @@ std::string result_of(const profile::Trial& trial) {
 
 }  // namespace
 
-Result<Stage> open_stage(const std::string& batch_path, const std::string& directory) {
-  SATURN_TRY(batch::Batch batch, batch::read_batch(batch_path));
+Result<batch::Batch> read_batch(const std::string& path, bool quiet) {
+  const SystemClock clock;
+  view::EncodingDisplay display(view::stderr_screen(quiet), clock);
+  auto batch = batch::read_batch(path, [&](const std::string& file, std::uint64_t done, std::uint64_t all) {
+    display.progress(file, done, all);
+  });
+  display.finish();
+  return batch;
+}
+
+Result<Stage> open_stage(const std::string& batch_path, const std::string& directory, bool quiet) {
+  SATURN_TRY(batch::Batch batch, read_batch(batch_path, quiet));
   SATURN_TRY(devices::Machine machine, devices::detect_machine(batch.devices, worker::make_gpu_probe()));
   SATURN_TRY_VOID(batch::check_devices(batch, batch::device_groups(machine)));
   std::string root = directory.empty() ? journal::default_run_directory(batch.name) : directory;

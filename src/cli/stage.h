@@ -23,9 +23,12 @@ struct Stage {
   std::string directory;  ///< of the run
 };
 
+/// `batch::read_batch`, with the making of tokens shown on stderr.
+Result<batch::Batch> read_batch(const std::string& path, bool quiet);
+
 /// Reads the batch, finds the devices it asks for, and checks one against the other.
 /// `directory` is what --dir says; empty = runs/<batch name>.
-Result<Stage> open_stage(const std::string& batch_path, const std::string& directory);
+Result<Stage> open_stage(const std::string& batch_path, const std::string& directory, bool quiet);
 
 /// Ranks as processes of this machine.
 Result<std::unique_ptr<worker::Launcher>> open_launcher(const Clock& clock);

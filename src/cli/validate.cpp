@@ -4,6 +4,7 @@
 #include <set>
 
 #include "cli/command.h"
+#include "cli/stage.h"
 #include "saturn/base/units.h"
 #include "saturn/batch/batch.h"
 #include "saturn/batch/check_devices.h"
@@ -112,7 +113,7 @@ struct Args {
   void declare(Options& options) { options.positional("BATCH", path, "the batch file"); }
 
   Result<int> run(const Context& context) const {
-    SATURN_TRY(const Batch batch, batch::read_batch(path));
+    SATURN_TRY(const Batch batch, read_batch(path, context.quiet));
     SATURN_TRY(const devices::Machine machine,
                devices::detect_machine(batch.devices, worker::make_gpu_probe()));
     SATURN_TRY_VOID(batch::check_devices(batch, batch::device_groups(machine)));

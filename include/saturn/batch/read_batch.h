@@ -1,0 +1,17 @@
+// Reading a batch whose text has yet to be made into tokens, with the progress of that.
+
+#pragma once
+
+#include <string>
+
+#include "saturn/batch/batch.h"
+#include "saturn/text/corpus.h"
+
+namespace saturn::batch {
+
+/// As `read_batch(path)`. Text that has a tokenizer is encoded where that was not done before, which takes time:
+/// `progress` is told of it. Its data source is from there on one of tokens: `files` are the shards in the cache,
+/// and `tokenizer` is the absolute path of the tokenizer.
+Result<Batch> read_batch(const std::string& path, const text::CorpusProgress& progress);
+
+}  // namespace saturn::batch
