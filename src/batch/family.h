@@ -26,6 +26,8 @@ struct Family {
   std::map<std::string, std::string> config_keys;  ///< size -> key of config.json
   /// Keys of config.json that change the model, with the only value this build has for each.
   std::map<std::string, Json> fixed_config;
+  /// config.json with what lies nested as keys of its own, before it is read; null where nothing does.
+  Result<Json> (*flat_config)(Json config, const std::string& path) = nullptr;
   std::vector<SizeFault> (*check)(const Json& sizes);
   /// Derived sizes, the counts, and the fields of `spec` that every family has.
   void (*settle)(ModelSpec& spec);

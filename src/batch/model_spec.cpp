@@ -177,19 +177,22 @@ void read_config_size(const KeySchema& key, const std::string& config_key, const
 Result<ModelSpec> read_hugging_face(const std::string& directory) {
   const std::string path = join_path(directory, "config.json");
   SATURN_TRY(const std::string content, read_whole(path, std::uint64_t{16} << 20));
-  SATURN_TRY(const Json config, parse_json(content, path));
+  SATURN_TRY(Json config, parse_json(content, path));
   Diagnostics faults;
-  JsonReader reader(config, path, "", faults);
-  if (!faults.empty()) return faults;
-  const std::string model_type = reader.string("model_type");
+  const std::string model_type = JsonReader(config, path, "", faults).string("model_type");
   if (!faults.empty()) return faults;
   const Family* family = find_family(model_type);
   if (family == nullptr) {
-    return Diagnostic{.where = reader.pointer_to("model_type"),
+    return Diagnostic{.where = path + "#/model_type",
                       .what = "model_type " + in_quotes(model_type) + " is not in this build",
                       .expected = "one of " + listed(family_names()),
                       .fix = "start from a preset of `saturn models`"};
   }
+  if (family->flat_config != nullptr) {
+    SATURN_TRY(config, family->flat_config(std::move(config), path));
+  }
+  JsonReader reader(config, path, "", faults);
+  reader.any("model_type");
 
   ModelSpec spec;
   spec.family = family->name;

@@ -31,6 +31,13 @@ TEST_SUITE("batch") {
     CHECK(preset("gpt2").num_layer_parameters == 7087872);
   }
 
+  TEST_CASE("batch/model_spec: LLaMA presets have the published parameter counts") {
+    CHECK(preset("llama2-7b").num_parameters == 6738415616);
+    CHECK(preset("llama3-8b").num_parameters == 8030261248);
+    CHECK(preset("llama3.2-1b").num_parameters == 1235814400);
+    CHECK(preset("llama3.2-3b").num_parameters == 3212749824);
+  }
+
   TEST_CASE("batch/model_spec: work per token is six times the parameters and the attention") {
     const ModelSpec model = preset("gpt2");
     // nanoGPT's estimate_mfu on GPT-2 124M at block size 1024: 6 * 123,653,376 + 12 * 12 * 768 * 1024.

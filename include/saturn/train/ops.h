@@ -63,6 +63,10 @@ struct TableSplit {
 at::Tensor embed(const at::Tensor& tokens, const at::Tensor& token_table, const at::Tensor& position_table,
                  bool tied, const TableSplit& split = {});
 
+/// token_table_VC[tokens_BT]; `tied` and `split` as for `embed`.
+at::Tensor embed_tokens(const at::Tensor& tokens, const at::Tensor& token_table, bool tied,
+                        const TableSplit& split = {});
+
 /// x @ weight_IO + bias_O over the last dimension.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
@@ -74,6 +78,9 @@ at::Tensor causal_attention(const at::Tensor& qkv, std::int64_t num_heads, doubl
 /// gelu(x @ fc_weight_IO + fc_bias) @ proj_weight_OI + proj_bias, GELU in its tanh form ("gelu_new").
 at::Tensor gelu_mlp(const at::Tensor& x, const at::Tensor& fc_weight, const at::Tensor& fc_bias,
                     const at::Tensor& proj_weight, const at::Tensor& proj_bias);
+
+/// silu(gate) * up, of equal shapes.
+at::Tensor gated_silu(const at::Tensor& gate, const at::Tensor& up);
 
 /// `weight` times the sum over all targets of the cross-entropy of the logits x @ table_VC^T: a scalar in
 /// fp32.

@@ -60,6 +60,25 @@ class Embed : public torch::autograd::Function<Embed> {
   }
 };
 
+class LookUp : public torch::autograd::Function<LookUp> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& tokens,
+                            const at::Tensor& table, bool tied) {
+    context->save_for_backward({tokens});
+    context->saved_data["num_rows"] = table.size(0);
+    context->saved_data["tied"] = tied;
+    return at::embedding(table, tokens);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    return {at::Tensor(),
+            table_gradient(gradients[0].contiguous(), context->get_saved_variables()[0],
+                           context->saved_data["num_rows"].toInt(), context->saved_data["tied"].toBool()),
+            at::Tensor()};
+  }
+};
+
 /// Rows of a slice of the table that begins with token `first`; zeros for the tokens of other slices.
 class LookUpInSlice : public torch::autograd::Function<LookUpInSlice> {
  public:
@@ -85,13 +104,17 @@ class LookUpInSlice : public torch::autograd::Function<LookUpInSlice> {
   }
 };
 
+at::Tensor look_up_in_group(const at::Tensor& tokens, const at::Tensor& token_slice, bool tied,
+                            const TableSplit& split) {
+  const Range rows = own_share(split.vocabulary, split.group);
+  TORCH_CHECK(token_slice.size(0) == rows.count, "embed: a slice of the token table");
+  return leave_split(LookUpInSlice::apply(tokens, token_slice, rows.first, tied), split.group);
+}
+
 at::Tensor embed_in_group(const at::Tensor& tokens, const at::Tensor& token_slice,
                           const at::Tensor& position_table, bool tied, const TableSplit& split) {
   const TensorGroup& group = *split.group;
-  const Range rows = own_share(split.vocabulary, &group);
-  TORCH_CHECK(token_slice.size(0) == rows.count, "embed: a slice of the token table");
-  const at::Tensor of_tokens =
-      leave_split(LookUpInSlice::apply(tokens, token_slice, rows.first, tied), &group);
+  const at::Tensor of_tokens = look_up_in_group(tokens, token_slice, tied, split);
   const Range positions = group.positions_of(group.slice().rank);
   const at::Tensor of_positions = position_table.narrow(0, positions.first, positions.count);
   return of_tokens + at::constant_pad_nd(of_positions, {0, 0, 0, group.share_length() - positions.count});
@@ -103,6 +126,12 @@ at::Tensor embed(const at::Tensor& tokens, const at::Tensor& token_table, const 
                  bool tied, const TableSplit& split) {
   if (split.group != nullptr) return embed_in_group(tokens, token_table, position_table, tied, split);
   return Embed::apply(tokens, token_table, position_table, tied);
+}
+
+at::Tensor embed_tokens(const at::Tensor& tokens, const at::Tensor& token_table, bool tied,
+                        const TableSplit& split) {
+  if (split.group != nullptr) return look_up_in_group(tokens, token_table, tied, split);
+  return LookUp::apply(tokens, token_table, tied);
 }
 
 }  // namespace saturn::train::ops
