@@ -35,6 +35,10 @@ struct AnnealResult {
 AnnealResult anneal_global(const Reduced& reduced, const Solution& start, const AnnealOptions& options,
                            const Budget& budget);
 
+/// The same on the node that ends last with one or two others, again and again; for several nodes.
+AnnealResult anneal_groups(const Reduced& reduced, const Solution& start, const AnnealOptions& options,
+                           const Budget& budget);
+
 /// One annealing run of `budget.iterations` evaluations from `start`, which places every task.
 AnnealResult anneal(const Reduced& reduced, const Solution& start, const AnnealOptions& options,
                     const Budget& budget);

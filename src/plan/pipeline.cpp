@@ -24,7 +24,8 @@ namespace {
 
 constexpr double kIdleWeights[] = {1.0, 0.5, 2.0};  // with the heats below, in turn
 constexpr double kHeats[] = {0.5, 1.0, 0.5};
-constexpr std::int64_t kMostGlobalNodes = 8;
+constexpr std::size_t kMostGlobalNodes = 8;
+constexpr std::size_t kMostGlobalTasks = 128;
 constexpr std::int64_t kGeneralPerTask = 20000;  // evaluations of the general search
 constexpr std::int64_t kLongestRound = 3000000;
 constexpr std::size_t kExactTasks = 16;      // so many are mostly decided within seconds
@@ -44,21 +45,21 @@ class Pipeline {
     }
     if (helper != nullptr) {
       link_ = &helper->link();
-      search(exact_here() ? 0.4 : 1.0);
-      if (exact_here()) improve_exactly();
+      search(exact_here() ? 0.1 : 1.0);
+      if (exact_here()) improve_exactly(0.7);
       if (!repeatable()) search(1.0);
       finish_helper();
       return;
     }
-    search(0.5);
+    search(exact_here() ? 0.2 : 0.5);
     prove(0.6);
-    if (exact_here()) improve_exactly();
+    if (exact_here()) improve_exactly(0.7);
     search(1.0);
   }
 
  private:
   bool repeatable() const { return options_.iterations.has_value(); }
-  bool exact_here() const { return reduced_.tasks.size() <= kExactTasks; }
+  bool exact_here() const { return exact_applies(reduced_) && reduced_.tasks.size() <= kExactTasks; }
 
   // A few thousand evaluations are over before a process has started.
   bool worth_helping() const {
@@ -139,9 +140,9 @@ class Pipeline {
   void prove(double share) {
     if (finished()) return;
     const double until_s = incumbent_.left_s() * (1.0 - share);
-    const bool small = reduced_.tasks.size() <= kMostBoundTasks;
+    const bool small = exact_applies(reduced_) && reduced_.tasks.size() <= kMostBoundTasks;
     MilpBudget budget;
-    budget.left_s = (incumbent_.left_s() - until_s) * (small ? 0.35 : 0.6);
+    budget.left_s = (incumbent_.left_s() - until_s) * (exact_here() ? 0.12 : small ? 0.5 : 0.6);
     if (repeatable()) {
       budget.left_s = incumbent_.left_s();
       // The clock may not decide: CBC gets a share of nodes that costs about as much as the search does.
@@ -194,14 +195,17 @@ class Pipeline {
     }
   }
 
-  // Plans that beat the incumbent, until there are none.
-  void improve_exactly() {
+  // Plans that beat the incumbent, until there are none or `share` of the time is spent.
+  void improve_exactly(double share) {
+    const double stop_s = incumbent_.elapsed_s() + incumbent_.left_s() * share;
     ExactSearch exact(reduced_, incumbent_.value().makespan_s);
     const std::int64_t nodes = repeatable() ? *options_.iterations * 2 : std::int64_t{1} << 50;
     while (!finished()) {
       const Target next = target(incumbent_.value().makespan_s);
-      const auto answer = exact.ends_by(
-          next.limit_s, nodes, [&] { return finished() || incumbent_.value().makespan_s <= next.limit_s; });
+      const auto answer = exact.ends_by(next.limit_s, nodes, [&] {
+        return finished() || incumbent_.value().makespan_s <= next.limit_s ||
+               (!repeatable() && incumbent_.elapsed_s() > stop_s);
+      });
       if (answer == ExactSearch::Answer::found) incumbent_.offer(exact.solution(), "branch and bound");
       if (answer == ExactSearch::Answer::refuted) incumbent_.raise_bound(next.claim_s, "branch and bound");
       if (answer == ExactSearch::Answer::undecided && incumbent_.value().makespan_s > next.limit_s) return;
@@ -243,14 +247,25 @@ class Pipeline {
     return order[rank % order.size()];
   }
 
+  // The three ways to anneal in turn; one order of all tasks is dear where there are many, and on one node
+  // they are all one.
+  enum class Kind { lists, one_order, groups };
+  Kind kind_of(std::size_t turn) const {
+    const std::size_t num_nodes = reduced_.nodes.size();
+    const bool one_order = num_nodes <= kMostGlobalNodes && reduced_.tasks.size() <= kMostGlobalTasks;
+    if (num_nodes == 1) return Kind::lists;
+    if (num_nodes == 2) return turn % 2 == 1 && one_order ? Kind::one_order : Kind::lists;
+    if (!one_order) return turn % 2 == 1 ? Kind::groups : Kind::lists;
+    static constexpr Kind kTurns[] = {Kind::lists, Kind::groups, Kind::one_order, Kind::groups};
+    return kTurns[turn % 4];
+  }
+
   // Annealing in rounds, from the best plan, up to `share` of the time or iterations. Rounds grow: the first
   // give a good plan soon, the long ones the best.
   void search(double share) {
     const double stop_s = incumbent_.elapsed_s() + (options_.time_limit_s - incumbent_.elapsed_s()) * share;
     const std::int64_t all = repeatable() ? *options_.iterations : std::int64_t{1} << 50;
     const auto num_tasks = static_cast<std::int64_t>(reduced_.tasks.size());
-    const auto num_nodes = static_cast<std::int64_t>(reduced_.nodes.size());
-    const bool may_be_global = num_nodes > 1 && num_nodes <= kMostGlobalNodes;
     std::int64_t done = 0;
     double speed = 0.0;
     while (!finished() && done < all) {
@@ -260,7 +275,7 @@ class Pipeline {
       if (!repeatable() && left_s <= 0.0) return;
       // After each pass over the views rounds are twice as long.
       const auto doublings = static_cast<int>(num_searches_ / views_.size());
-      const std::int64_t first = std::clamp<std::int64_t>(num_tasks * 250, 4000, 40000);
+      const std::int64_t first = std::clamp<std::int64_t>(num_tasks * 250, 4000, 250000);
       const std::int64_t longest = kLongestRound * std::max<std::int64_t>(1, num_tasks / 48);
       std::int64_t now = std::min({first << std::min(doublings, 20), longest, all - done});
       if (!repeatable() && speed > 0.0) {
@@ -269,7 +284,7 @@ class Pipeline {
       }
       View& view = views_[next_view()];
       const std::size_t how_many = num_searches_ + num_searches_ / views_.size();
-      const bool global = may_be_global && how_many % 2 == 1;
+      const Kind kind = kind_of(how_many);
       const AnnealOptions how{.seed = mix_key(seed_, num_searches_),
                               .bound_s = incumbent_.bound_s(),
                               .idle_weight = kIdleWeights[num_searches_ / 2 % 3],
@@ -282,14 +297,25 @@ class Pipeline {
       const Budget budget{now,
                           [&] { return finished() || (!repeatable() && incumbent_.elapsed_s() > stop_s); }};
       const double before_s = incumbent_.elapsed_s();
-      const AnnealResult result = global ? anneal_global(pruned.reduced, start, how, budget)
-                                         : anneal(pruned.reduced, start, how, budget);
+      AnnealResult result;
+      switch (kind) {
+        case Kind::lists:
+          result = anneal(pruned.reduced, start, how, budget);
+          break;
+        case Kind::one_order:
+          result = anneal_global(pruned.reduced, start, how, budget);
+          break;
+        case Kind::groups:
+          result = anneal_groups(pruned.reduced, start, how, budget);
+          break;
+      }
       incumbent_.iterations += result.iterations;
       done += std::max<std::int64_t>(result.iterations, 1);
       speed = static_cast<double>(result.iterations) / std::max(1e-6, incumbent_.elapsed_s() - before_s);
       if (result.solution.empty()) continue;
       view.best_s = std::min(view.best_s, result.makespan_s);
-      incumbent_.offer(pruned.to_whole(result.solution), global ? "annealing of one order" : "annealing");
+      static constexpr const char* kNames[] = {"annealing", "annealing of one order", "annealing of groups"};
+      incumbent_.offer(pruned.to_whole(result.solution), kNames[static_cast<int>(kind)]);
     }
   }
 

@@ -79,13 +79,24 @@ Pruned prune(const Reduced& reduced, const AllotmentBound& bound, double upper_s
 }
 
 Pruned focus(const Reduced& reduced, const AllotmentBound& bound, double upper_s, double slack) {
+  // A mode that is longer than a plan half way to the bound only holds the search at the present plan.
   const double beaten_s = beaten(reduced, upper_s);
+  const double hoped_s = std::min(beaten_s, bound.bound_s + 0.5 * (upper_s - bound.bound_s));
   std::vector<double> most;
-  for (const std::vector<double>& with_mode : bound.with_mode_s) {
-    most.push_back(*std::min_element(with_mode.begin(), with_mode.end()) + slack * bound.bound_s);
+  std::vector<double> longest;
+  for (std::size_t t = 0; t < reduced.tasks.size(); ++t) {
+    double least = kNever;
+    double fastest_s = kNever;
+    for (std::size_t m = 0; m < reduced.tasks[t].modes.size(); ++m) {
+      const double time_s = reduced.tasks[t].modes[m].time_s;
+      fastest_s = std::min(fastest_s, time_s);
+      if (time_s <= hoped_s && !bound.with_mode_s.empty()) least = std::min(least, bound.with_mode_s[t][m]);
+    }
+    most.push_back(least + slack * bound.bound_s);
+    longest.push_back(fastest_s <= hoped_s ? hoped_s : beaten_s);
   }
   return kept(reduced, bound, [&](std::size_t t, const Mode& mode, double with_s) {
-    return mode.time_s <= beaten_s && with_s <= beaten_s && (most.empty() || with_s <= most[t]);
+    return mode.time_s <= longest[t] && with_s <= beaten_s && with_s <= most[t];
   });
 }
 
