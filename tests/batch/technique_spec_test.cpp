@@ -53,10 +53,11 @@ TEST_SUITE("batch") {
       return batch::find_technique(one.technique)->predicted_memory_bytes(job, data, one);
     };
     CHECK(6 * memory(ways[1]) < memory(ways[0]));
-    // A layer that stays keeps its weights, its gradients and two moments.
+    // A layer that stays keeps its weights and two moments, and its gradients from its backward on.
     batch::Configuration resident = ways[1];
     resident.knobs["resident"] = 10;
-    CHECK(memory(resident) - memory(ways[1]) == 160 * job.model.num_layer_parameters);
+    CHECK(memory(resident) - memory(ways[1]) >= 120 * job.model.num_layer_parameters);
+    CHECK(memory(resident) - memory(ways[1]) <= 160 * job.model.num_layer_parameters);
     resident.knobs["resident"] = 66;
     CHECK(memory(resident) > 16 * job.model.num_parameters);
     CHECK(batch::find_technique("offload")->refusal(job, {.kind = "gpu", .num_devices = 2}).has_value());

@@ -22,8 +22,10 @@ std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, cons
   const ParameterCounts parameters = parameter_counts(job.model);
   const ActivationBytes activations =
       activation_bytes(job, data, rows_of_micro_batch(job, one.num_ranks, job.micro_batches));
-  // The head's gradient is made beside the bucket it is then added into.
-  return state_bytes_per_parameter(job).all() * parameters.all + 4 * parameters.head_table +
+  // The head's gradient is made beside the bucket it is then added into; what earlier micro-batches add up is
+  // beside the buckets altogether.
+  const std::int64_t beside = job.micro_batches > 1 ? parameters.all : parameters.head_table;
+  return state_bytes_per_parameter(job).all() * parameters.all + 4 * beside +
          activations.kept(job.model.num_layers, checkpointing_in(one)) + activations.head;
 }
 
