@@ -57,27 +57,31 @@ Report decode_report(const char* at) {
 
 }  // namespace
 
-bool Link::send(const Report& report) {
-  const std::string bytes = encode(report);
-  for (std::size_t done = 0; done < bytes.size();) {
-    const ssize_t wrote = ::write(write_.get(), bytes.data() + done, bytes.size() - done);
+bool Link::flush() {
+  while (!unsent_.empty()) {
+    const ssize_t wrote = ::write(write_.get(), unsent_.data(), unsent_.size());
     if (wrote >= 0) {
-      done += static_cast<std::size_t>(wrote);
-      continue;
+      unsent_.erase(0, static_cast<std::size_t>(wrote));
+    } else if (errno == EAGAIN) {
+      return true;
+    } else if (errno != EINTR) {
+      return false;
     }
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) return false;
-    // The parent's end does not block: a child deep in CBC reads nothing. What does not fit at once and has
-    // not begun is dropped, since a better one follows; what has begun is finished.
-    if (done == 0) return true;
-    pollfd ready{write_.get(), POLLOUT, 0};
-    ::poll(&ready, 1, 1000);
-    if ((ready.revents & (POLLERR | POLLHUP)) != 0) return false;
   }
   return true;
 }
 
+bool Link::send(const Report& report) {
+  if (!flush()) return false;
+  // The parent's end does not block: a child deep in CBC reads nothing, perhaps for as long as it lives. What
+  // has begun goes on when there is room; what has not is dropped, since a better one follows.
+  if (!unsent_.empty()) return true;
+  unsent_ = encode(report);
+  return flush();
+}
+
 std::vector<Report> Link::receive(double wait_s) {
+  flush();
   pollfd ready{read_.get(), POLLIN, 0};
   int timeout_ms = static_cast<int>(std::ceil(std::min(wait_s, 1e6) * 1000.0));
   while (!closed_ && ::poll(&ready, 1, timeout_ms) > 0) {

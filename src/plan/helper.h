@@ -28,7 +28,8 @@ class Link {
  public:
   Link(int read_fd, int write_fd) : read_(read_fd), write_(write_fd) {}
 
-  /// False where the other side is gone.
+  /// False where the other side is gone. The parent's end never waits: it drops the report where an earlier
+  /// one is still on its way.
   bool send(const Report& report);
 
   /// Reports that have arrived whole. Waits up to `wait_s` for the first; 0 does not wait.
@@ -37,8 +38,11 @@ class Link {
   bool closed() const { return closed_; }  ///< the other side is gone, and everything it sent was received
 
  private:
+  bool flush();
+
   FileDescriptor read_;
   FileDescriptor write_;
+  std::string unsent_;
   std::string buffer_;
   bool closed_ = false;
 };
