@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <utility>
+#include <vector>
 
 namespace saturn {
 namespace {
@@ -22,15 +23,6 @@ Result<void> write_all(int fd, std::string_view content, const std::string& path
     if (n < 0) return system_fault(path, "write", errno);
     content.remove_prefix(static_cast<std::size_t>(n));
   }
-  return {};
-}
-
-Result<void> sync_directory(const std::string& directory) {
-  FileDescriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid()) return system_fault(directory, "open", errno);
-  // Some file systems refuse fsync on directories; the rename is then as durable as they can make it.
-  if (::fsync(fd.get()) != 0 && errno != EINVAL && errno != EROFS)
-    return system_fault(directory, "fsync", errno);
   return {};
 }
 
@@ -110,19 +102,28 @@ Result<void> write_whole(const std::string& path, const NextPiece& next_piece) {
   return sync_directory(directory_of(path));
 }
 
+Result<void> sync_directory(const std::string& path) {
+  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return system_fault(path, "open", errno);
+  // Some file systems refuse fsync on directories; the rename is then as durable as they can make it.
+  if (::fsync(fd.get()) != 0 && errno != EINVAL && errno != EROFS) return system_fault(path, "fsync", errno);
+  return {};
+}
+
 Result<void> replace_directory(const std::string& finished, const std::string& path) {
+  const std::string parent = directory_of(path);
   SATURN_TRY_VOID(sync_directory(finished));
-  if (::rename(finished.c_str(), path.c_str()) != 0) {
-    if (errno != ENOTEMPTY && errno != EEXIST)
-      return system_fault(path, "put the new directory into place", errno);
-    // A directory with content cannot be renamed over: swap the two, then remove what was there.
-    if (::renameat2(AT_FDCWD, finished.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) != 0) {
-      return system_fault(path, "put the new directory into place", errno);
-    }
-    std::error_code ignored;
-    std::filesystem::remove_all(finished, ignored);
-  }
-  return sync_directory(directory_of(path));
+  if (::rename(finished.c_str(), path.c_str()) == 0) return sync_directory(parent);
+  if (errno != ENOTEMPTY && errno != EEXIST)
+    return system_fault(path, "put the new directory into place", errno);
+  // A directory with content cannot be renamed over: swap the two, then remove what was there.
+  if (::renameat2(AT_FDCWD, finished.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) != 0)
+    return system_fault(path, "put the new directory into place", errno);
+  // Not before the swap is on disk: else a crash could leave the old name with half of its content.
+  SATURN_TRY_VOID(sync_directory(parent));
+  std::error_code ignored;
+  std::filesystem::remove_all(finished, ignored);
+  return {};
 }
 
 Result<std::string> read_whole(const std::string& path, std::uint64_t limit_bytes) {
@@ -153,8 +154,15 @@ Result<std::string> read_whole(const std::string& path, std::uint64_t limit_byte
 
 Result<void> make_directories(const std::string& path) {
   std::error_code error;
-  std::filesystem::create_directories(path, error);
+  std::filesystem::path at = std::filesystem::absolute(path, error).lexically_normal();
+  if (!at.has_filename()) at = at.parent_path();
+  std::vector<std::filesystem::path> missing;
+  for (; !error && !std::filesystem::exists(at, error); at = at.parent_path()) missing.push_back(at);
+  if (!error) std::filesystem::create_directories(path, error);
   if (error) return system_fault(path, "create the directory", error.value());
+  // A new directory is on disk once its parent is.
+  for (auto made = missing.rbegin(); made != missing.rend(); ++made)
+    SATURN_TRY_VOID(sync_directory(made->parent_path().string()));
   return {};
 }
 

@@ -87,8 +87,7 @@ Result<FileDescriptor> take_lock(const RunPaths& paths) {
   }
   // The lock lives as long as this descriptor; what stands inside is for people and for the next message.
   const std::string line = "pid " + std::to_string(::getpid()) + " on " + host_name() + "\n";
-  if (::ftruncate(lock.get(), 0) != 0 ||
-      ::pwrite(lock.get(), line.data(), line.size(), 0) != static_cast<ssize_t>(line.size()))
+  if (::ftruncate(lock.get(), 0) != 0 || ::pwrite(lock.get(), line.data(), line.size(), 0) < 0)
     return system_fault(path, "write", errno);
   return lock;
 }

@@ -73,6 +73,15 @@ c10::intrusive_ptr<c10d::ProcessGroup> make_group(const c10::intrusive_ptr<c10d:
   return group;
 }
 
+/// NCCL takes nothing that lies on the host.
+at::Tensor on_device_of([[maybe_unused]] c10d::ProcessGroup& group, const at::Tensor& tensor) {
+#ifdef SATURN_CUDA
+  if (tensor.is_cpu() && group.getBackendType() == c10d::ProcessGroup::BackendType::NCCL)
+    return tensor.to(c10::Device(c10::kCUDA, 0));
+#endif
+  return tensor;
+}
+
 }  // namespace
 
 Communicator::Communicator(int rank, int num_ranks) : rank_(rank), num_ranks_(num_ranks) {}
@@ -102,6 +111,7 @@ Result<std::unique_ptr<Communicator>> Communicator::connect(Meeting meeting) {
 #endif
   communicator->store_ = meet(meeting);
   communicator->group_ = make_group(communicator->store_, meeting);
+  communicator->notes_ = communicator->store_->clone();
   communicator->meeting_ = std::move(meeting);
   return communicator;
 }
@@ -122,16 +132,30 @@ Result<std::unique_ptr<Communicator>> Communicator::subgroup(const std::string& 
   return communicator;
 }
 
+void Communicator::post(const std::string& key, const std::string& note) {
+  SATURN_CHECK(notes_, "notes are posted in a group that was connected");
+  notes_->set(key, std::vector<std::uint8_t>(note.begin(), note.end()));
+}
+
+std::string Communicator::take(const std::string& key) {
+  SATURN_CHECK(notes_, "notes are taken in a group that was connected");
+  const std::vector<std::uint8_t> note = notes_->get(key);
+  notes_->deleteKey(key);
+  return {note.begin(), note.end()};
+}
+
 void Communicator::sum(at::Tensor& tensor) {
   if (!group_) return;
-  std::vector<at::Tensor> tensors = {tensor};
+  std::vector<at::Tensor> tensors = {on_device_of(*group_, tensor)};
   group_->allreduce(tensors)->wait();
+  if (!tensors.front().is_same(tensor)) tensor.copy_(tensors.front());
 }
 
 void Communicator::broadcast(at::Tensor& tensor) {
   if (!group_) return;
-  std::vector<at::Tensor> tensors = {tensor};
+  std::vector<at::Tensor> tensors = {on_device_of(*group_, tensor)};
   group_->broadcast(tensors)->wait();
+  if (!tensors.front().is_same(tensor)) tensor.copy_(tensors.front());
 }
 
 void Communicator::barrier() {

@@ -1,183 +1,151 @@
-// Reading a checkpoint: the manifest strictly, then the intersection of each stored box with each held one.
+// Reading a checkpoint: the intersection of each stored box with each held one, and no byte unverified.
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
+#include <cstring>
 #include <map>
+#include <mutex>
+#include <set>
 #include <string_view>
 
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
-#include "saturn/base/version.h"
+#include "saturn/base/log.h"
+#include "saturn/checkpoint/shelf.h"
 #include "saturn/train/checkpoint.h"
 
 namespace saturn::train {
 namespace {
 
-using Extents = std::vector<std::int64_t>;
+using checkpoint::Extents;
+using checkpoint::kBlockBytes;
+using checkpoint::Manifest;
+using checkpoint::Piece;
+using checkpoint::Tensor;
 
-/// A file of the checkpoint, mapped.
-class Mapped {
+/// One file of the checkpoint.
+class Shard {
  public:
-  static Result<Mapped> open(const std::string& path) {
-    FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  /// Errors: also where the size is not the one that was written.
+  static Result<Shard> open(const std::string& directory, const checkpoint::File& file) {
+    Shard shard;
+    shard.path_ = join_path(directory, file.name);
+    shard.fd_ = FileDescriptor(::open(shard.path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     struct stat status {};
-    if (!fd.valid() || ::fstat(fd.get(), &status) != 0) return system_fault(path, "open", errno);
-    Mapped mapped;
-    mapped.size_ = static_cast<std::size_t>(status.st_size);
-    if (mapped.size_ > 0) {
-      void* map = ::mmap(nullptr, mapped.size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
-      if (map == MAP_FAILED) return system_fault(path, "map", errno);
-      mapped.data_ = static_cast<char*>(map);
+    if (!shard.fd_.valid() || ::fstat(shard.fd_.get(), &status) != 0)
+      return system_fault(shard.path_, "open", errno);
+    if (status.st_size != file.bytes)
+      return Diagnostic{.where = shard.path_,
+                        .what = file.name + " has " + std::to_string(status.st_size) + " bytes",
+                        .expected = std::to_string(file.bytes) + ", as were written"};
+    shard.size_ = static_cast<std::size_t>(file.bytes);
+    return shard;
+  }
+  Shard(Shard&& other) noexcept
+      : path_(std::move(other.path_)),
+        fd_(std::move(other.fd_)),
+        size_(other.size_),
+        map_(std::exchange(other.map_, nullptr)) {}
+  ~Shard() {
+    if (map_ != nullptr) ::munmap(map_, size_);
+  }
+
+  Result<void> read(std::int64_t at, std::int64_t size, char* into) const {
+    while (size > 0) {
+      const ssize_t n = ::pread(fd_.get(), into, static_cast<std::size_t>(size), at);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return system_fault(path_, "read", errno);
+      if (n == 0) return system_fault(path_, "read past its end", EIO);
+      at += n;
+      into += n;
+      size -= n;
     }
-    return mapped;
+    return {};
   }
-  Mapped(Mapped&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-  ~Mapped() {
-    if (data_ != nullptr) ::munmap(data_, size_);
+
+  /// The whole file; null where it cannot be mapped.
+  char* map() {
+    if (map_ != nullptr) return map_;
+    void* map = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd_.get(), 0);
+    if (map != MAP_FAILED) map_ = static_cast<char*>(map);
+    return map_;
   }
-  char* data() const { return data_; }
-  std::size_t size() const { return size_; }
+  const std::string& path() const { return path_; }
 
  private:
-  Mapped() = default;
-  char* data_ = nullptr;
+  Shard() = default;
+  std::string path_;
+  FileDescriptor fd_;
   std::size_t size_ = 0;
+  char* map_ = nullptr;
 };
 
-struct StoredPiece {
-  std::string file;
-  std::int64_t begin = 0;
-  std::int64_t bytes = 0;
-  Extents offsets, shape;
-  std::string digest;
-  std::string pointer;
-  bool checked = false;
-};
-
-struct StoredState {
-  Extents shape;
-  std::vector<StoredPiece> pieces;
-  std::string pointer;
-};
-
-struct Manifest {
-  Progress progress;
-  std::map<std::pair<std::string, std::string>, StoredState> tensors;  // by (role, name)
-};
-
-Extents extents(JsonReader& reader, const char* key) {
-  Extents values;
-  for (const Json& value : reader.array(key)) {
-    if (!value.is_number_integer() || value.get<std::int64_t>() < 0) {
-      reader.fault(key, "this holds " + to_line(value), "whole numbers that are not negative");
-      return {};
-    }
-    values.push_back(value.get<std::int64_t>());
-  }
-  return values;
-}
-
-/// Product, or -1 where it does not fit.
-std::int64_t elements(const Extents& shape) {
+/// What a stored box and a held one share.
+struct Common {
+  Extents from, to, size;  ///< in the piece, in what is held, and how much
   std::int64_t count = 1;
-  for (std::int64_t extent : shape)
-    if (__builtin_mul_overflow(count, extent, &count)) return -1;
-  return count;
-}
+};
 
-StoredPiece read_piece(JsonReader reader, const Extents& whole) {
-  StoredPiece piece;
-  piece.file = reader.string("file");
-  piece.begin = reader.integer("begin");
-  piece.bytes = reader.integer("bytes");
-  piece.offsets = extents(reader, "offsets");
-  piece.shape = extents(reader, "shape");
-  piece.digest = reader.string("digest");
-  piece.pointer = reader.pointer_to("digest");
-  reader.finish();
-  if (piece.file.find('/') != std::string::npos || piece.file.empty() || piece.file[0] == '.')
-    reader.fault("file", "this is " + in_quotes(piece.file), "a file of the checkpoint's own directory");
-  bool inside = piece.offsets.size() == whole.size() && piece.shape.size() == whole.size();
-  for (std::size_t i = 0; inside && i < whole.size(); ++i)
-    inside = piece.shape[i] <= whole[i] && piece.offsets[i] <= whole[i] - piece.shape[i];
-  if (!inside)
-    reader.fault("offsets", "the piece does not lie in its tensor", "offsets + shape within the tensor's");
-  const std::int64_t count = inside ? elements(piece.shape) : 0;
-  if (piece.begin < 0 || piece.begin % static_cast<std::int64_t>(sizeof(float)) != 0 || count < 0 ||
-      piece.bytes != count * static_cast<std::int64_t>(sizeof(float)))
-    reader.fault("bytes", "the piece has " + std::to_string(piece.bytes) + " bytes",
-                 "four for each element of its shape");
-  return piece;
-}
-
-Result<Manifest> read_manifest(const std::string& path) {
-  SATURN_TRY(const Json document, read_artefact(path, kCheckpointFormat));
-  Diagnostics faults;
-  Manifest manifest;
-  JsonReader reader(document, path, "", faults);
-  for (const char* key : {"format", "saturn", "made_from", "written_by"}) reader.any(key);
-  if (const std::int64_t version = reader.integer("training_version"); version != kTrainingVersion)
-    reader.fault("training_version", "this was trained by version " + std::to_string(version),
-                 "version " + std::to_string(kTrainingVersion) + " of the training code");
-  Progress& progress = manifest.progress;
-  progress.step = reader.integer("step");
-  const std::string seed = reader.string("seed");
-  if (std::from_chars(seed.data(), seed.data() + seed.size(), progress.seed).ec != std::errc())
-    reader.fault("seed", "this is " + in_quotes(seed), "a whole number");
-  JsonReader cursor = reader.child("data_cursor");
-  progress.epoch = cursor.integer("epoch");
-  progress.step_of_epoch = cursor.integer("step_of_epoch");
-  cursor.finish();
-  progress.best_validation_loss = reader.number("best_validation_loss");
-  const std::size_t num_tensors = reader.array("tensors").size();
-  for (std::size_t i = 0; i < num_tensors; ++i) {
-    JsonReader tensor = reader.child("tensors", i);
-    const std::string name = tensor.string("name");
-    const std::string role = tensor.string("role");
-    if (const std::string dtype = tensor.string("dtype"); dtype != "F32")
-      tensor.fault("dtype", "this is " + in_quotes(dtype), "\"F32\"");
-    StoredState state;
-    state.shape = extents(tensor, "shape");
-    state.pointer = tensor.pointer_to("shape");
-    const std::size_t num_pieces = tensor.array("pieces").size();
-    for (std::size_t p = 0; p < num_pieces; ++p)
-      state.pieces.push_back(read_piece(tensor.child("pieces", p), state.shape));
-    tensor.finish();
-    if (!manifest.tensors.emplace(std::make_pair(role, name), std::move(state)).second)
-      tensor.fault("name", in_quotes(name) + " of role " + in_quotes(role) + " is there twice",
-                   "each tensor once");
+Common common_part(const Piece& piece, const StateTensor& held) {
+  const std::size_t rank = held.shape.size();
+  Common common{.from = Extents(rank), .to = Extents(rank), .size = Extents(rank)};
+  for (std::size_t i = 0; i < rank; ++i) {
+    const std::int64_t first = std::max(piece.offsets[i], held.offsets[i]);
+    const std::int64_t last = std::min(piece.offsets[i] + piece.shape[i],
+                                       held.offsets[i] + held.piece.size(static_cast<std::int64_t>(i)));
+    common.from[i] = first - piece.offsets[i];
+    common.to[i] = first - held.offsets[i];
+    common.size[i] = std::max<std::int64_t>(0, last - first);
+    common.count *= common.size[i];
   }
-  reader.finish();
-  if (!faults.empty()) return faults;
-  return manifest;
+  return common;
+}
+
+/// Whether the box is one run of elements in a row-major tensor of `shape`.
+bool is_one_run(const Extents& size, at::IntArrayRef shape) {
+  std::size_t i = 0;
+  while (i < size.size() && size[i] == 1) ++i;
+  for (++i; i < size.size(); ++i)
+    if (size[i] != shape[i]) return false;
+  return true;
+}
+
+std::int64_t flat_index(const Extents& at, at::IntArrayRef shape) {
+  std::int64_t index = 0;
+  for (std::size_t i = 0; i < at.size(); ++i) index = index * shape[i] + at[i];
+  return index;
 }
 
 class Loading {
  public:
-  Loading(std::string directory, Manifest manifest)
-      : directory_(std::move(directory)), manifest_(std::move(manifest)) {}
+  Loading(std::string directory, const Manifest& manifest) : directory_(std::move(directory)) {
+    for (const checkpoint::File& file : manifest.files) files_.emplace(file.name, file);
+    for (const Tensor& tensor : manifest.tensors)
+      tensors_.emplace(std::make_pair(tensor.role, tensor.name), &tensor);
+  }
 
-  /// Fills `held.piece`; remembers the fault where the checkpoint does not cover it.
+  /// Fills `held.piece`.
   Result<void> fill(const StateTensor& held) {
-    const auto found = manifest_.tensors.find({held.role, held.name});
-    if (found == manifest_.tensors.end())
+    const auto found = tensors_.find({held.role, held.name});
+    if (found == tensors_.end())
       return fault("", "there is no " + held.role + " of " + in_quotes(held.name),
                    "every tensor of the job's model");
-    StoredState& stored = found->second;
+    const Tensor& stored = *found->second;
     if (stored.shape != held.shape)
       return fault(stored.pointer, in_quotes(held.name) + " has another shape than the job's model",
                    "a checkpoint of this job");
     std::int64_t filled = 0;
-    for (StoredPiece& piece : stored.pieces) {
-      SATURN_TRY(const std::int64_t count, copy_common(piece, held));
-      filled += count;
+    for (const Piece& piece : stored.pieces) {
+      const Common common = common_part(piece, held);
+      if (common.count == 0) continue;
+      SATURN_TRY_VOID(copy(piece, common, held));
+      filled += common.count;
     }
     if (filled != held.piece.numel())
       return fault(stored.pointer, "the pieces of " + in_quotes(held.name) + " leave a part of it out",
@@ -194,62 +162,151 @@ class Loading {
             .fix = "resume from an older checkpoint"};
   }
 
-  Result<const Mapped*> file(const StoredPiece& piece) {
-    auto found = files_.find(piece.file);
-    if (found == files_.end()) {
-      SATURN_TRY(Mapped mapped, Mapped::open(join_path(directory_, piece.file)));
-      found = files_.emplace(piece.file, std::move(mapped)).first;
+  Result<Shard*> shard(const std::string& name) {
+    auto found = shards_.find(name);
+    if (found == shards_.end()) {
+      SATURN_TRY(Shard shard, Shard::open(directory_, files_.at(name)));
+      found = shards_.emplace(name, std::move(shard)).first;
     }
     return &found->second;
   }
 
-  /// Copies what `piece` and `held` share and returns the number of elements.
-  Result<std::int64_t> copy_common(StoredPiece& piece, const StateTensor& held) {
-    const std::size_t rank = held.shape.size();
-    Extents from(rank), to(rank), size(rank);
-    for (std::size_t i = 0; i < rank; ++i) {
-      const std::int64_t first = std::max(piece.offsets[i], held.offsets[i]);
-      const std::int64_t last = std::min(piece.offsets[i] + piece.shape[i],
-                                         held.offsets[i] + held.piece.size(static_cast<std::int64_t>(i)));
-      if (first >= last) return 0;
-      from[i] = first - piece.offsets[i];
-      to[i] = first - held.offsets[i];
-      size[i] = last - first;
-    }
-    SATURN_TRY(const Mapped* mapped, file(piece));
-    if (static_cast<std::uint64_t>(piece.begin) + static_cast<std::uint64_t>(piece.bytes) > mapped->size())
-      return fault(piece.pointer, piece.file + " has " + std::to_string(mapped->size()) + " bytes",
-                   "at least " + std::to_string(piece.begin + piece.bytes));
-    char* bytes = mapped->data() + piece.begin;
-    if (!piece.checked && digest_of({bytes, static_cast<std::size_t>(piece.bytes)}) != piece.digest)
-      return fault(piece.pointer, "the bytes in " + piece.file + " are not those that were written",
-                   "digest " + piece.digest);
-    piece.checked = true;
-    at::Tensor source = at::from_blob(bytes, piece.shape, at::kFloat);
-    at::Tensor target = held.piece;
-    for (std::size_t i = 0; i < rank; ++i) {
-      source = source.narrow(static_cast<std::int64_t>(i), from[i], size[i]);
-      target = target.narrow(static_cast<std::int64_t>(i), to[i], size[i]);
-    }
-    target.copy_(source);
-    return source.numel();
+  Result<void> copy(const Piece& piece, const Common& common, const StateTensor& held) {
+    SATURN_TRY(Shard* const from, shard(piece.file));
+    const bool straight = held.piece.is_cpu() && held.piece.is_contiguous() &&
+                          is_one_run(common.size, piece.shape) && is_one_run(common.size, held.piece.sizes());
+    if (!straight) return copy_box(piece, common, held, *from);
+    const std::int64_t begin = flat_index(common.from, piece.shape) * kElement;
+    char* const into = static_cast<char*>(held.piece.mutable_data_ptr()) +
+                       flat_index(common.to, held.piece.sizes()) * kElement;
+    return read_run(piece, {begin, begin + common.count * kElement}, into, *from);
   }
 
+  struct Run {
+    std::int64_t begin, end;  ///< bytes of the piece
+  };
+
+  /// Reads and verifies the blocks that `run` touches, on all threads of the rank.
+  Result<void> read_run(const Piece& piece, Run run, char* into, const Shard& from) {
+    const std::int64_t first = run.begin / kBlockBytes;
+    const std::int64_t last = (run.end + kBlockBytes - 1) / kBlockBytes;
+    Diagnostics faults;
+    std::mutex mutex;
+    at::parallel_for(first, last, 1, [&](std::int64_t begin, std::int64_t end) {
+      std::vector<char> aside;
+      for (std::int64_t block = begin; block < end; ++block) {
+        const Run whole = {block * kBlockBytes, std::min((block + 1) * kBlockBytes, piece.bytes)};
+        const Run used = {std::max(whole.begin, run.begin), std::min(whole.end, run.end)};
+        const bool in_place = used.begin == whole.begin && used.end == whole.end;
+        if (!in_place) aside.resize(static_cast<std::size_t>(kBlockBytes));
+        char* const bytes = in_place ? into + (used.begin - run.begin) : aside.data();
+        Result<void> read = from.read(piece.begin + whole.begin, whole.end - whole.begin, bytes);
+        if (read.ok()) read = check(piece, block, {bytes, static_cast<std::size_t>(whole.end - whole.begin)});
+        if (!read.ok()) {
+          const std::lock_guard lock(mutex);
+          faults = read.faults();
+          return;
+        }
+        if (!in_place)
+          std::memcpy(into + (used.begin - run.begin), bytes + (used.begin - whole.begin),
+                      static_cast<std::size_t>(used.end - used.begin));
+      }
+    });
+    if (!faults.empty()) return faults;
+    return {};
+  }
+
+  Result<void> check(const Piece& piece, std::int64_t block, std::string_view bytes) const {
+    const std::string& want = piece.digests[static_cast<std::size_t>(block)];
+    if (digest_of(bytes) == want) return {};
+    return fault(piece.pointer + "/" + std::to_string(block),
+                 "the bytes in " + piece.file + " are not those that were written", "digest " + want);
+  }
+
+  /// A box that is no single run, or lies on a device: through the mapped file.
+  Result<void> copy_box(const Piece& piece, const Common& common, const StateTensor& held, Shard& from) {
+    char* const map = from.map();
+    if (map == nullptr) return system_fault(from.path(), "map", errno);
+    char* const bytes = map + piece.begin;
+    Extents end = common.from;
+    for (std::size_t i = 0; i < end.size(); ++i) end[i] += common.size[i] - 1;
+    const std::int64_t first = flat_index(common.from, piece.shape) * kElement / kBlockBytes;
+    const std::int64_t last = flat_index(end, piece.shape) * kElement / kBlockBytes;
+    for (std::int64_t block = first; block <= last; ++block) {
+      if (!verified_.emplace(&piece, block).second) continue;
+      const std::int64_t begin = block * kBlockBytes;
+      const std::int64_t size = std::min(kBlockBytes, piece.bytes - begin);
+      SATURN_TRY_VOID(check(piece, block, {bytes + begin, static_cast<std::size_t>(size)}));
+    }
+    at::Tensor source = at::from_blob(bytes, piece.shape, at::TensorOptions(at::kFloat));
+    at::Tensor target = held.piece;
+    for (std::size_t i = 0; i < common.size.size(); ++i) {
+      source = source.narrow(static_cast<std::int64_t>(i), common.from[i], common.size[i]);
+      target = target.narrow(static_cast<std::int64_t>(i), common.to[i], common.size[i]);
+    }
+    target.copy_(source);
+    return {};
+  }
+
+  static constexpr std::int64_t kElement = sizeof(float);
   std::string directory_;
-  Manifest manifest_;
-  std::map<std::string, Mapped> files_;
+  std::map<std::string, checkpoint::File> files_;
+  std::map<std::pair<std::string, std::string>, const Tensor*> tensors_;  // by (role, name)
+  std::map<std::string, Shard> shards_;
+  std::set<std::pair<const Piece*, std::int64_t>> verified_;  // blocks of mapped pieces
 };
+
+/// What rank 0 has as `value`, on every rank.
+std::int64_t of_first_rank(std::int64_t value, Communicator& communicator) {
+  at::Tensor shared = at::full({1}, value, at::kLong);
+  communicator.broadcast(shared);
+  return shared.item<std::int64_t>();
+}
+
+bool on_every_rank(bool mine, Communicator& communicator) {
+  at::Tensor failed = at::full({1}, mine ? 0.0 : 1.0, at::kDouble);
+  communicator.sum(failed);
+  return failed.item<double>() == 0.0;
+}
 
 }  // namespace
 
 Result<Progress> load_checkpoint(const std::string& directory, Technique& technique) {
-  SATURN_TRY(Manifest manifest, read_manifest(join_path(directory, "manifest.json")));
-  const Progress progress = manifest.progress;
-  Loading loading(directory, std::move(manifest));
+  SATURN_TRY(const Manifest manifest, checkpoint::read_manifest(directory));
+  Loading loading(directory, manifest);
   const at::NoGradGuard no_grad;
   SATURN_TRY_VOID(technique.for_each_state([&](const StateTensor& held) { return loading.fill(held); }));
   technique.state_loaded();
-  return progress;
+  return manifest.progress;
+}
+
+Result<LoadedCheckpoint> load_newest_checkpoint(const std::string& directory, Technique& technique,
+                                                Communicator& communicator) {
+  const std::string shelf = directory_of(directory);
+  LoadedCheckpoint loaded{.directory = directory, .progress = {}, .passed_over = {}};
+  Diagnostics first_faults;
+  for (;;) {
+    const Result<Progress> mine = load_checkpoint(loaded.directory, technique);
+    if (on_every_rank(mine.ok(), communicator)) {
+      loaded.progress = *mine;
+      return loaded;
+    }
+    if (!mine.ok()) {
+      log_warning(to_text(mine.faults()));
+      loaded.passed_over.push_back(mine.faults().front());
+      if (first_faults.empty()) first_faults = mine.faults();
+    }
+    const std::optional<std::int64_t> step = checkpoint::step_of_name(file_name_of(loaded.directory));
+    const std::optional<std::int64_t> older = step ? checkpoint::newest_before(shelf, *step) : std::nullopt;
+    // Rank 0 decides: the disk may look different to a rank whose disk is the trouble.
+    const std::int64_t next = of_first_rank(older.value_or(-1), communicator);
+    if (next < 0) break;
+    loaded.directory = join_path(shelf, checkpoint::name_of_step(next));
+  }
+  if (!first_faults.empty()) return first_faults;
+  return Diagnostic{.where = directory,
+                    .what = "another rank could not read its part of the checkpoint",
+                    .expected = "its own message in the log"};
 }
 
 }  // namespace saturn::train

@@ -36,6 +36,11 @@ class Rank {
     doing("loading");
     training_.emplace(assign_);
     start_s_ = now_s() - born_s_;
+    if (const Diagnostics& faults = training_->passed_over(); !faults.empty())
+      controller_.send(worker::Warning{.step = training_->num_done(),
+                                       .about = "checkpoint_damaged",
+                                       .error_class = ErrorClass::data,
+                                       .message = to_text(faults)});
     switch (assign_.mode) {
       case Mode::train:
         train();
@@ -119,7 +124,7 @@ class Rank {
         write_line(done);
         report(done);
       }
-      if (agreed.end) return;
+      if (agreed.end) return finish_saves();
       if (const int every = training_->job().evaluate_every;
           every > 0 && at % every == 0 && at < training_->num_steps())
         validate(/*final=*/false);
@@ -128,9 +133,16 @@ class Rank {
       // A segment that ends before the job leaves its state to the next one; a job that ends leaves its
       // weights.
       const bool segment_ends = at == last && last < training_->num_steps();
-      if (at < training_->num_steps() && (agreed.save || due || stop || segment_ends)) save();
-      if (stop && at < training_->num_steps()) return;
+      if (at < training_->num_steps()) {
+        if (stop || segment_ends)
+          save_at_once();
+        else if (agreed.save || due)
+          begin_save();
+        if (stop) break;
+      }
+      report_saves();
     }
+    finish_saves();
     if (training_->num_done() == training_->num_steps()) complete();
   }
 
@@ -158,16 +170,57 @@ class Rank {
     controller_.send(worker::Metric{training_->num_done(), values});
   }
 
-  void save() {
+  std::string checkpoint_path() const {
+    return join_path(join_path(assign_.job_directory, "checkpoints"),
+                     checkpoint::name_of_step(training_->num_done()));
+  }
+  int num_to_keep() const { return std::max(1, assign_.keep_checkpoints); }
+
+  /// The training goes on without the checkpoint where it cannot be written.
+  void begin_save() {
+    doing("saving");
+    const Result<void> begun = training_->begin_save(checkpoint_path(), num_to_keep());
+    if (!begun.ok()) warn_of(training_->num_done(), begun.faults());
+  }
+
+  void save_at_once() {
     doing("saving");
     const double start_s = now_s();
-    const std::string parent = join_path(assign_.job_directory, "checkpoints");
-    const std::string path = join_path(parent, checkpoint_name(training_->num_done()));
-    training_->save(path);
+    const std::string path = checkpoint_path();
+    training_->save(path, num_to_keep());
     times_["save_s"] = now_s() - start_s;
+    report_saves();  // one that was in progress has ended before
+    if (is_first()) controller_.send(worker::CheckpointSaved{training_->num_done(), path, times_["save_s"]});
+  }
+
+  /// Tells what became of saves in the background since the last call.
+  void report_saves() {
+    for (const SaveReport& report : training_->take_save_reports()) {
+      times_["save_s"] = report.save_s;
+      times_["save_pause_s"] = report.pause_s;
+      if (report.faults.empty())
+        controller_.send(worker::CheckpointSaved{report.step, report.directory, report.save_s});
+      else
+        warn_of(report.step, report.faults);
+    }
+  }
+
+  void finish_saves() {
+    doing("saving");
+    training_->wait_for_save();
+    report_saves();
+  }
+
+  void warn_of(std::int64_t step, const Diagnostics& faults) {
+    log_warning("step " + std::to_string(step) + ": no checkpoint: " + to_text(faults));
     if (!is_first()) return;
-    prune_checkpoints(parent, std::max(1, assign_.keep_checkpoints));
-    controller_.send(worker::CheckpointSaved{training_->num_done(), path, times_["save_s"]});
+    const Kind kind = faults.front().kind;
+    controller_.send(worker::Warning{.step = step,
+                                     .about = "checkpoint_not_saved",
+                                     .error_class = kind == Kind::disk_full    ? ErrorClass::disk_full
+                                                    : kind == Kind::job_failed ? ErrorClass::numerical
+                                                                               : ErrorClass::internal,
+                                     .message = to_text(faults)});
   }
 
   void write_line(const StepReport& done) {
@@ -217,10 +270,14 @@ class Rank {
     doing("saving");
     const std::string scratch = join_path(assign_.job_directory, "scratch");
     if (is_first()) require(make_directories(scratch), ErrorClass::internal);
-    const std::string checkpoint = join_path(scratch, checkpoint_name(training_->num_done()));
+    const std::string checkpoint = join_path(scratch, checkpoint::name_of_step(training_->num_done()));
     start_s = now_s();
-    training_->save(checkpoint);
+    require(training_->begin_save(checkpoint, /*keep=*/0), ErrorClass::internal);
+    times_["save_pause_s"] = now_s() - start_s;
+    training_->wait_for_save();
     times_["save_s"] = now_s() - start_s;
+    for (const SaveReport& report : training_->take_save_reports())
+      if (!report.faults.empty()) require(Result<void>(report.faults), ErrorClass::internal);
     start_s = now_s();
     training_->load(checkpoint);
     times_["load_s"] = now_s() - start_s;
@@ -240,12 +297,12 @@ class Rank {
     const std::string parent = join_path(assign_.job_directory, "checkpoints");
     if (is_first()) require(make_directories(parent), ErrorClass::internal);
     doing("saving");
-    training_->save(join_path(parent, checkpoint_name(0)));
+    training_->save(join_path(parent, checkpoint::name_of_step(0)), /*keep=*/0);
     Requests agreed;
     for (int i = 0; i < assign_.trial_steps && !agreed.end; ++i) report(step(agreed));
     if (agreed.end) return;
     doing("saving");
-    training_->save(join_path(parent, checkpoint_name(training_->num_done())));
+    training_->save(join_path(parent, checkpoint::name_of_step(training_->num_done())), /*keep=*/0);
   }
 
   const worker::Assign& assign_;

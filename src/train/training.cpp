@@ -131,6 +131,7 @@ void Training::make_technique(const worker::Assign& assign) {
                                                in_quotes(configuration_.technique) + ", only " +
                                                listed(names));
   require(technique_->prepare(*weights), ErrorClass::data);
+  saver_ = std::make_unique<Saver>(*technique_, *communicator_);
 }
 
 void Training::begin_loading() {
@@ -142,6 +143,7 @@ void Training::begin_loading() {
 
 void Training::shut_down() {
   loader_.reset();
+  saver_.reset();
   technique_.reset();
   communicator_->shutdown();
 }
@@ -221,8 +223,10 @@ std::optional<double> Training::evaluate(std::int64_t max_batches) {
   expect_long_waits(false);
   shared = shared.cpu();
   const double loss = shared[0].item<double>() / shared[1].item<double>();
+  if (max_batches > 0) return loss;  // of a part: nothing to compare with
   if (progress_.best_validation_loss == 0.0 || loss < progress_.best_validation_loss)
     progress_.best_validation_loss = loss;
+  progress_.validation = checkpoint::Validation{.step = progress_.step, .loss = loss};
   return loss;
 }
 
@@ -230,19 +234,40 @@ double Training::baseline_loss() const {
   return require(dataset_->baseline_loss(), ErrorClass::data);
 }
 
-void Training::save(const std::string& directory) {
+Result<void> Training::begin_save(const std::string& directory, int keep) {
   expect_long_waits(true);
-  require(save_checkpoint(directory, progress_, configuration_json_, *technique_, *communicator_),
-          ErrorClass::internal);
+  Result<void> begun = saver_->begin(
+      {.directory = directory, .progress = progress_, .written_by = configuration_json_, .keep = keep});
+  expect_long_waits(false);
+  return begun;
+}
+
+void Training::save(const std::string& directory, int keep) {
+  expect_long_waits(true);
+  const Result<void> saved = saver_->save(
+      {.directory = directory, .progress = progress_, .written_by = configuration_json_, .keep = keep});
+  const bool poisoned = !saved.ok() && saved.faults().front().kind == Kind::job_failed;
+  require(saved, poisoned ? ErrorClass::numerical : ErrorClass::internal);
+  expect_long_waits(false);
+}
+
+void Training::wait_for_save() {
+  expect_long_waits(true);
+  saver_->wait();
+  communicator_->barrier();
   expect_long_waits(false);
 }
 
 void Training::load(const std::string& directory) {
   const bool again = loader_ != nullptr;
   loader_.reset();
-  progress_ = require(load_checkpoint(directory, *technique_), ErrorClass::data);
+  saver_->wait();
+  LoadedCheckpoint loaded =
+      require(load_newest_checkpoint(directory, *technique_, *communicator_), ErrorClass::data);
+  progress_ = loaded.progress;
+  passed_over_ = std::move(loaded.passed_over);
   if (progress_.seed != job_.seed)
-    throw Failure(ErrorClass::bad_configuration, "the checkpoint " + directory + " is of seed " +
+    throw Failure(ErrorClass::bad_configuration, "the checkpoint " + loaded.directory + " is of seed " +
                                                      std::to_string(progress_.seed) + ", the job of seed " +
                                                      std::to_string(job_.seed));
   if (again) begin_loading();

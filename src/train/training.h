@@ -16,6 +16,7 @@
 #include "saturn/data/order.h"
 #include "saturn/train/checkpoint.h"
 #include "saturn/train/communicator.h"
+#include "saturn/train/saver.h"
 #include "saturn/train/technique.h"
 #include "saturn/worker/messages.h"
 
@@ -56,8 +57,19 @@ class Training {
   std::int64_t num_validation_batches() const;
   double baseline_loss() const;
 
-  void save(const std::string& directory);
+  /// Begins to save in the background; what becomes of it is in `take_save_reports`, on rank 0.
+  ///
+  /// Errors: what is known before anything is written, such as a full disk; the training can go on.
+  Result<void> begin_save(const std::string& directory, int keep);
+  std::vector<SaveReport> take_save_reports() { return saver_->take_reports(); }
+  /// Returns on all ranks once the save in the background has ended, well or not.
+  void wait_for_save();
+  /// Saves at once.
+  void save(const std::string& directory, int keep);
+  /// The checkpoint, or the newest before it that can be read.
   void load(const std::string& directory);
+  /// What this rank found wrong with the checkpoints that were passed over.
+  const Diagnostics& passed_over() const { return passed_over_; }
   void write_model(const std::string& directory);
 
   /// Steps done, and of the whole job.
@@ -88,6 +100,8 @@ class Training {
   std::int64_t num_steps_ = 0;
   Progress progress_;
   std::unique_ptr<Technique> technique_;
+  std::unique_ptr<Saver> saver_;  ///< after `technique_`: it copies its state, and ends first
+  Diagnostics passed_over_;
   std::unique_ptr<data::Loader> loader_;  ///< after `technique_`: it asks it for shares, and ends first
 };
 

@@ -17,133 +17,16 @@
 #include "saturn/worker/local_launcher.h"
 #include "tests/support/paths.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/train/attempt.h"
 
 namespace saturn::train {
 namespace {
 
+using saturn::testing::Attempt;
+using saturn::testing::kClock;
 using saturn::testing::TemporaryDirectory;
+using saturn::testing::Told;
 namespace fs = std::filesystem;
-
-const SystemClock kClock;
-
-/// Everything the ranks of one attempt said.
-struct Told {
-  std::vector<worker::Step> steps;
-  std::vector<worker::CheckpointSaved> checkpoints;
-  std::vector<worker::Metric> metrics;
-  std::vector<worker::Finished> finished;
-  std::map<int, worker::Error> errors;  // by rank
-  std::map<int, worker::Ended> ended;
-  double last_event_s = 0.0;
-};
-
-class Attempt {
- public:
-  explicit Attempt(const std::string& more_keys = "",
-                   const std::string& text = testing::source_directory() + "/tests/train/genesis.txt") {
-    worker::LocalLauncherOptions options;
-    options.executable = testing::binary_directory() + "/saturn";
-    launcher = *worker::make_local_launcher(options, kClock);
-    fs::copy_file(text, directory.file("text.txt"));
-    REQUIRE(write_whole(
-                directory.file("batch.toml"),
-                "[batch]\nname = \"t\"\nseed = 5\n[data.text]\nkind = \"text\"\npath = \"text.txt\"\n"
-                "tokenizer = \"bytes\"\nsequence_length = 64\n[[job]]\nname = \"toy\"\nmodel = \"gpt2-toy\"\n"
-                "data = \"text\"\nsteps = 12\nbatch_size = 8\n" +
-                    more_keys +
-                    (more_keys.find("[job.optimizer]") == std::string::npos ? "[job.optimizer]\nlr = 3e-3\n"
-                                                                            : ""))
-                .ok());
-    const auto batch = batch::read_batch(directory.file("batch.toml"));
-    const std::string faults = batch.ok() ? "" : to_text(batch.faults());
-    REQUIRE(faults == "");
-    job = batch->jobs.at(0);
-    data = batch->data.at("text");
-    assign.mode = worker::Mode::train;
-    assign.to_step = 1 << 20;
-    assign.threads = 1;
-    assign.seed = job.seed;
-    assign.rendezvous.timeout_s = 60;
-    assign.job_directory = directory.file("toy");
-    assign.log_path = directory.file("log.txt");
-  }
-
-  /// Starts `num_ranks` ranks of `assign` and listens until they have ended; `on_step` may send and kill.
-  Told run(int num_ranks, const std::function<void(const worker::Step&)>& on_step = {}) {
-    Told told;
-    worker::LaunchRequest request{.attempt = "toy#" + std::to_string(++num_attempts_)};
-    batch::Configuration configuration{
-        .technique = num_ranks == 1 ? "single" : "ddp", .num_devices = num_ranks, .num_ranks = num_ranks};
-    if (!technique.empty()) configuration.technique = technique;
-    assign.job = batch::to_json(job);
-    assign.data = batch::to_json(data);
-    assign.configuration = batch::to_json(configuration);
-    assign.num_ranks = num_ranks;
-    assign.devices = {devices::Device{}};
-    for (assign.rank = 0; assign.rank < num_ranks; ++assign.rank) request.ranks.push_back(assign);
-    attempt = request.attempt;
-    auto launched = launcher->launch(request);
-    REQUIRE(launched.ok());
-    processes = *launched;
-    const double start_s = kClock.now_s();
-    while (static_cast<int>(told.ended.size()) < num_ranks) {
-      REQUIRE(kClock.now_s() - start_s < 120.0);
-      for (const worker::WorkerEvent& event : launcher->poll(1.0)) {
-        told.last_event_s = kClock.now_s();
-        if (const auto* ended = std::get_if<worker::Ended>(&event.what)) {
-          told.ended[event.rank] = *ended;
-          continue;
-        }
-        const auto& message = std::get<worker::FromRank>(event.what);
-        if (const auto* step = std::get_if<worker::Step>(&message)) {
-          told.steps.push_back(*step);
-          if (on_step) on_step(*step);
-        }
-        if (const auto* beat = std::get_if<worker::Heartbeat>(&message); beat != nullptr && on_beat)
-          on_beat(*beat);
-        if (const auto* saved = std::get_if<worker::CheckpointSaved>(&message))
-          told.checkpoints.push_back(*saved);
-        if (const auto* metric = std::get_if<worker::Metric>(&message)) told.metrics.push_back(*metric);
-        if (const auto* finished = std::get_if<worker::Finished>(&message))
-          told.finished.push_back(*finished);
-        if (const auto* error = std::get_if<worker::Error>(&message)) told.errors[event.rank] = *error;
-      }
-    }
-    return told;
-  }
-
-  Told run_well(int num_ranks, const std::function<void(const worker::Step&)>& on_step = {}) {
-    Told told = run(num_ranks, on_step);
-    for (const auto& [rank, error] : told.errors) {
-      CAPTURE(rank);
-      REQUIRE(error.message == "");
-    }
-    REQUIRE(static_cast<int>(told.finished.size()) == num_ranks);
-    for (const auto& [rank, ended] : told.ended) REQUIRE(ended.exit_code == 0);
-    return told;
-  }
-
-  std::string final_weights() const {
-    return *read_whole(join_path(assign.job_directory, "model/model.safetensors"));
-  }
-  int num_metric_lines() const {
-    const std::string text = *read_whole(join_path(assign.job_directory, "metrics.jsonl"));
-    return static_cast<int>(std::count(text.begin(), text.end(), '\n'));
-  }
-
-  TemporaryDirectory directory;
-  std::unique_ptr<worker::Launcher> launcher;
-  batch::Job job;
-  batch::DataSource data;
-  worker::Assign assign;
-  std::string technique;
-  std::function<void(const worker::Heartbeat&)> on_beat;
-  std::string attempt;
-  std::vector<worker::RankProcess> processes;
-
- private:
-  int num_attempts_ = 0;
-};
 
 worker::Error only_error(const Told& told) {
   REQUIRE(told.errors.size() == 1);
@@ -210,6 +93,45 @@ TEST_SUITE("rank") {
     }
   }
 
+  TEST_CASE("train/rank: a damaged checkpoint is said so and the one before it leads to the same bytes") {
+    Attempt straight;
+    straight.run_well(2);
+    Attempt stopped;
+    stopped.assign.checkpoint_every = 3;
+    stopped.assign.keep_checkpoints = 2;
+    stopped.assign.to_step = 6;
+    const Told first = stopped.run_well(2);
+    REQUIRE(first.checkpoints.size() == 2);
+    fs::resize_file(first.checkpoints.back().path + "/rank-00000.bin", 100);
+
+    stopped.assign.resume_from = first.checkpoints.back().path;
+    stopped.assign.from_step = 6;
+    stopped.assign.to_step = 1 << 20;
+    const Told rest = stopped.run_well(2);
+    CHECK(rest.steps.front().step == 4);
+    REQUIRE(!rest.warnings.empty());
+    CHECK(rest.warnings[0].about == "checkpoint_damaged");
+    CHECK(rest.warnings[0].step == 3);
+    CHECK(rest.warnings[0].message.find("rank-00000.bin has 100 bytes") != std::string::npos);
+    CHECK(stopped.final_weights() == straight.final_weights());
+    CHECK(stopped.num_metric_lines() == straight.num_metric_lines());
+  }
+
+  TEST_CASE("train/rank: a job that cannot save says so and trains on") {
+    Attempt attempt;
+    attempt.assign.checkpoint_every = 5;
+    REQUIRE(make_directories(attempt.assign.job_directory).ok());
+    REQUIRE(write_whole(attempt.assign.job_directory + "/checkpoints", "in the way").ok());
+    const Told told = attempt.run_well(2);
+    CHECK(told.steps.size() == 12);
+    CHECK(told.checkpoints.empty());
+    REQUIRE(told.warnings.size() == 2);
+    CHECK(told.warnings[0].about == "checkpoint_not_saved");
+    CHECK(told.warnings[0].step == 5);
+    CHECK(told.warnings[1].step == 10);
+    CHECK(fs::exists(attempt.directory.file("toy/model/model.safetensors")));
+  }
+
   TEST_CASE("train/rank: a segment that ends before its job leaves a checkpoint and no model") {
     Attempt attempt;
     attempt.assign.to_step = 4;
@@ -228,7 +150,7 @@ TEST_SUITE("rank") {
     const Told told = attempt.run_well(2);
     CHECK(told.steps.size() == 6);
     for (const worker::Step& step : told.steps) CHECK(step.step_time_s > 0.0);
-    for (const char* name : {"start_s", "save_s", "load_s", "evaluate_s", "export_s"}) {
+    for (const char* name : {"start_s", "save_s", "save_pause_s", "load_s", "evaluate_s", "export_s"}) {
       CAPTURE(name);
       REQUIRE(told.finished[0].times.count(name) == 1);
       CHECK(told.finished[0].times.at(name) > 0.0);

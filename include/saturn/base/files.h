@@ -28,7 +28,10 @@ Result<void> replace_directory(const std::string& finished, const std::string& p
 /// The whole content; refuses directories and more than `limit_bytes`.
 Result<std::string> read_whole(const std::string& path, std::uint64_t limit_bytes = std::uint64_t{1} << 30);
 
-/// Creates `path` and its parents; good where it is already a directory.
+/// Waits until the entries of `path` are on disk: files that were created, renamed or removed in it.
+Result<void> sync_directory(const std::string& path);
+
+/// Creates `path` and its parents, on disk when it returns; good where it is already a directory.
 Result<void> make_directories(const std::string& path);
 
 /// A Diagnostic for a failed system call on `path`; ENOSPC and EDQUOT become Kind::disk_full.

@@ -58,6 +58,11 @@ class Communicator {
   /// has no sub-groups of its own.
   Result<std::unique_ptr<Communicator>> subgroup(const std::string& name, const std::vector<int>& ranks);
 
+  /// A note for a rank that will take it, under a key that no other note has. Not collectives, and allowed from
+  /// one thread beside the one that makes them; in a group of one there is no one to talk to.
+  void post(const std::string& key, const std::string& note);
+  std::string take(const std::string& key);  ///< waits for it, at most the timeout of the meeting
+
   /// For techniques that need more (reducers, point-to-point); null in a group of one.
   const c10::intrusive_ptr<c10d::ProcessGroup>& group() const { return group_; }
 
@@ -74,6 +79,7 @@ class Communicator {
   Meeting meeting_;
   c10::intrusive_ptr<c10d::Store> store_;
   std::vector<c10::intrusive_ptr<c10d::ProcessGroup>> subgroups_;
+  c10::intrusive_ptr<c10d::Store> notes_;  ///< a connection of its own to the attempt's store
 };
 
 }  // namespace saturn::train

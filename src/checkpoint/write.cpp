@@ -1,0 +1,157 @@
+// Large writes with their digests in one pass, and the order of calls that makes a checkpoint appear whole.
+
+#include "saturn/checkpoint/write.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+
+#include "saturn/base/digest.h"
+#include "saturn/base/units.h"
+#include "shelf_files.h"
+
+namespace saturn::checkpoint {
+namespace {
+
+constexpr std::int64_t kSmallAlignment = 64;
+constexpr std::int64_t kPageAlignment = 4096;  // of pieces that are worth a page
+constexpr std::size_t kSmallPiece = std::size_t{1} << 16;
+constexpr std::size_t kPendingBytes = std::size_t{1} << 20;
+constexpr std::int64_t kStartWritingEvery = std::int64_t{32} << 20;
+constexpr double kFreeFactor = 1.1;
+
+/// Whether every one of these floats is a number and finite: their exponents are not all ones.
+bool all_finite(std::string_view bytes) {
+  constexpr std::uint32_t kExponent = 0x7f800000;
+  std::uint32_t bad = 0;
+  for (std::size_t at = 0; at + sizeof(std::uint32_t) <= bytes.size(); at += sizeof(std::uint32_t)) {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, bytes.data() + at, sizeof bits);
+    bad |= static_cast<std::uint32_t>((bits & kExponent) == kExponent);
+  }
+  return bad == 0;
+}
+
+}  // namespace
+
+std::string temporary_of(const std::string& directory) {
+  return directory + kUnfinished;
+}
+
+Result<void> prepare(const std::string& directory, std::int64_t bytes) {
+  give_up(directory);
+  SATURN_TRY_VOID(make_directories(directory_of(directory)));
+  SATURN_TRY(const std::uint64_t free, free_bytes(directory_of(directory)));
+  const double needed = kFreeFactor * static_cast<double>(bytes);
+  if (static_cast<double>(free) < needed)
+    return Diagnostic{.kind = Kind::disk_full,
+                      .where = directory,
+                      .what = "a checkpoint of " + format_bytes(static_cast<double>(bytes)) + " is due and " +
+                              format_bytes(static_cast<double>(free)) + " are free",
+                      .expected = "a tenth more than the checkpoint",
+                      .fix = "free some space, or lower keep_checkpoints"};
+  // Its name need not survive a crash: the rename to the final one is what is made durable.
+  const std::string temporary = temporary_of(directory);
+  if (::mkdir(temporary.c_str(), 0777) != 0) return system_fault(temporary, "create the directory", errno);
+  return {};
+}
+
+Result<ShardWriter> ShardWriter::create(const std::string& temporary, int rank) {
+  const std::string path = join_path(temporary, name_of_shard(rank));
+  FileDescriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
+  if (!fd.valid()) return system_fault(path, "create", errno);
+  ShardWriter writer(path, std::move(fd));
+  writer.part_.file.name = name_of_shard(rank);
+  writer.pending_.reserve(kPendingBytes);
+  return writer;
+}
+
+Result<void> ShardWriter::write_out(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_.get(), bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return system_fault(path_, "write", errno);
+    written_ += n;
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+  // The disk works while the next blocks are digested, so that little is left to wait for at the end.
+  if (written_ - started_ >= kStartWritingEvery) {
+    (void)::sync_file_range(fd_.get(), started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
+    started_ = written_;
+  }
+  return {};
+}
+
+Result<void> ShardWriter::flush() {
+  SATURN_TRY_VOID(write_out(pending_));
+  pending_.clear();
+  return {};
+}
+
+Result<void> ShardWriter::append(std::string_view bytes) {
+  at_ += static_cast<std::int64_t>(bytes.size());
+  if (pending_.size() + bytes.size() > kPendingBytes) SATURN_TRY_VOID(flush());
+  if (bytes.size() > kPendingBytes) return write_out(bytes);
+  pending_.append(bytes);
+  return {};
+}
+
+Result<void> ShardWriter::add(Place place, std::string_view bytes) {
+  static const std::string zeros(static_cast<std::size_t>(kPageAlignment), '\0');
+  const std::int64_t alignment = bytes.size() < kSmallPiece ? kSmallAlignment : kPageAlignment;
+  if (const std::int64_t over = at_ % alignment; over != 0)
+    SATURN_TRY_VOID(append(std::string_view(zeros).substr(0, static_cast<std::size_t>(alignment - over))));
+  Piece piece{.file = part_.file.name,
+              .begin = at_,
+              .bytes = static_cast<std::int64_t>(bytes.size()),
+              .offsets = std::move(place.offsets),
+              .shape = std::move(place.extent)};
+  while (!bytes.empty()) {
+    const std::string_view block = bytes.substr(0, static_cast<std::size_t>(kBlockBytes));
+    if (!all_finite(block))
+      return Diagnostic{
+          .kind = Kind::job_failed,
+          .where = path_,
+          .what = "the " + place.role + " of " + in_quotes(place.name) + " holds a number that is not finite",
+          .expected = "a state that training can go on from"};
+    piece.digests.push_back(digest_of(block));
+    SATURN_TRY_VOID(append(block));
+    bytes.remove_prefix(block.size());
+  }
+  const auto [known, added] = tensors_.emplace(std::make_pair(place.role, place.name), part_.tensors.size());
+  if (added)
+    part_.tensors.push_back({.name = std::move(place.name),
+                             .role = std::move(place.role),
+                             .shape = std::move(place.shape),
+                             .pieces = {}});
+  part_.tensors[known->second].pieces.push_back(std::move(piece));
+  return {};
+}
+
+Result<Part> ShardWriter::finish() {
+  SATURN_TRY_VOID(flush());
+  if (::fsync(fd_.get()) != 0) return system_fault(path_, "fsync", errno);
+  if (::close(fd_.release()) != 0) return system_fault(path_, "close", errno);
+  part_.file.bytes = at_;
+  return std::move(part_);
+}
+
+Result<void> publish(const std::string& directory, const Manifest& manifest) {
+  const std::string temporary = temporary_of(directory);
+  SATURN_TRY_VOID(write_artefact(join_path(temporary, "manifest.json"), to_json(manifest)));
+  SATURN_TRY_VOID(replace_directory(temporary, directory));
+  return write_whole(join_path(directory_of(directory), kLatest), file_name_of(directory) + "\n");
+}
+
+void give_up(const std::string& directory) {
+  std::error_code ignored;
+  std::filesystem::remove_all(temporary_of(directory), ignored);
+}
+
+}  // namespace saturn::checkpoint
