@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "saturn/train/communicator.h"
+#include "saturn/train/placement.h"
 
 namespace c10d {
 class Reducer;
@@ -19,9 +20,9 @@ namespace saturn::train {
 
 class GradientReducer {
  public:
-  /// `leaves` in the order of first use in forward.
+  /// `leaves` in the order of first use in forward. `compress`: gradients travel, and are added, in bf16.
   GradientReducer(const std::vector<at::Tensor>& leaves, const std::vector<std::string>& names,
-                  Communicator& communicator);
+                  Communicator& communicator, bool compress);
   ~GradientReducer();
 
   /// The next backward pass sums. Gradients of passes before it stayed on this rank and count with it.
@@ -30,7 +31,12 @@ class GradientReducer {
   /// After that pass: every leaf's gradient is the sum.
   void finish();
 
+  CommunicationTimes times() const;
+
  private:
+  class BucketClock;
+
+  std::shared_ptr<BucketClock> clock_;
   std::unique_ptr<c10d::Reducer> reducer_;
 };
 

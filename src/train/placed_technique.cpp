@@ -145,11 +145,29 @@ Result<StepStats> PlacedTechnique::step(const MicroBatches& batches, double lear
                            context_.device);
   }
   placement_->finish_gradients();
+  ++num_steps_;
   if (tensor != nullptr) {
     sum_shared_gradients(*placement_, *tensor);
     if (tensor->slice().rank != 0) loss_sum.zero_();  // the same on all, counted once
   }
   return optimizer_->update(batches.step, learning_rate, loss_sum.item<double>(), context_.communicator);
+}
+
+std::vector<RowRange> PlacedTechnique::equally_many_micro_batches_of(std::int64_t num_rows) const {
+  const auto largest_share = data::split_rows({0, num_rows}, context_.communicator.num_ranks()).front();
+  const std::size_t most = data::split_rows(largest_share, context_.job.micro_batches).size();
+  std::vector<RowRange> mine = Technique::micro_batches_of(num_rows);
+  mine.resize(most, {.first = 0, .count = 1, .counts = false});
+  return mine;
+}
+
+std::map<std::string, double> PlacedTechnique::measured() const {
+  // On a GPU the clock of the host says nothing about its transfers.
+  if (!placement_ || num_steps_ == 0 || !context_.device.is_cpu()) return {};
+  const CommunicationTimes times = placement_->communication();
+  if (times.all_s == 0.0) return {};
+  const auto steps = static_cast<double>(num_steps_);
+  return {{"communication_s", times.all_s / steps}, {"communication_exposed_s", times.exposed_s / steps}};
 }
 
 Result<EvaluationSums> PlacedTechnique::evaluate(const MicroBatches& batches) {

@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/functions/utils.h>
 
 #include "saturn/base/check.h"
+#include "saturn/train/knobs.h"
 
 namespace saturn::train {
 namespace {
@@ -54,13 +55,8 @@ class Recompute final : public torch::autograd::Node {
 }  // namespace
 
 Result<Checkpointing> checkpointing_of(const Json& knobs) {
-  const auto knob = knobs.find("checkpointing");
-  if (knob == knobs.end() || *knob == "none") return Checkpointing::none;
-  if (*knob == "selective") return Checkpointing::selective;
-  if (*knob == "full") return Checkpointing::full;
-  return Diagnostic{.where = "knobs#/checkpointing",
-                    .what = "this is " + to_line(*knob),
-                    .expected = "none, selective or full"};
+  SATURN_TRY(const std::size_t choice, choice_of(knobs, "checkpointing", {"none", "selective", "full"}));
+  return static_cast<Checkpointing>(choice);
 }
 
 bool runs_again(Checkpointing checkpointing, const Model& model, std::size_t layer) {

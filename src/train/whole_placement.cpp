@@ -6,34 +6,62 @@
 
 #include "saturn/base/check.h"
 #include "saturn/batch/batch.h"
+#include "train/flat_layout.h"
 #include "train/gradient_reducer.h"
+#include "train/shard_exchange.h"
 
 namespace saturn::train {
 
-WholePlacement::WholePlacement(PlacementContext context)
-    : Placement(context), computes_in_bf16_(context.job.precision == "bf16") {}
+WholePlacement::WholePlacement(PlacementContext context, SharedWork shared)
+    : Placement(context), shared_(shared), computes_in_bf16_(context.job.precision == "bf16") {}
 
 WholePlacement::~WholePlacement() = default;
 
 Result<void> WholePlacement::place(WeightSource& source) {
+  SATURN_TRY_VOID(place_leaves(source));
   std::vector<std::string> names;
-  for (const ParameterPtr& parameter : parameters()) {
-    const Part part = part_of(*parameter);
-    const at::Tensor on_host = at::empty(part.sizes, at::TensorOptions(at::kFloat));
-    SATURN_TRY_VOID(read_part(source, *parameter, part, on_host));
-    at::Tensor leaf = on_host.to(context_.device);
-    leaf.requires_grad_(true);
-    parameter->value = leaf;
-    leaves_.push_back(leaf);
-    names.push_back(parameter->name);
-    held_.push_back({.parameter = parameter,
-                     .part = part,
-                     .weight = leaf.detach(),
-                     .gradient = {},
-                     .primary = context_.data.rank() == 0 && is_primary_slice(*parameter)});
+  for (const ParameterPtr& parameter : parameters()) names.push_back(parameter->name);
+  if (context_.data.num_ranks() == 1) return {};
+  reducer_ = std::make_unique<GradientReducer>(leaves_, names, context_.data, shared_.compress_gradients);
+  if (shared_.shard_optimizer) exchange_ = ShardExchange::make(context_.data, context_.device);
+  return {};
+}
+
+Result<void> WholePlacement::place_leaves(WeightSource& source) {
+  std::vector<Part> parts;
+  for (const ParameterPtr& parameter : parameters()) parts.push_back(part_of(*parameter));
+  if (shared_.shard_optimizer) {
+    layout_ = std::make_unique<FlatLayout>(parts, context_.data.num_ranks());
+    flat_ = at::zeros({layout_->num_elements()}, at::TensorOptions(at::kFloat).device(context_.device));
   }
-  if (context_.data.num_ranks() > 1)
-    reducer_ = std::make_unique<GradientReducer>(leaves_, names, context_.data);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const at::Tensor on_host = at::empty(parts[i].sizes, at::TensorOptions(at::kFloat));
+    SATURN_TRY_VOID(read_part(source, *parameters()[i], parts[i], on_host));
+    at::Tensor leaf = on_host.to(context_.device);
+    if (layout_) {
+      leaf = layout_->view_of(flat_, i).copy_(leaf).variable_data();
+    } else {
+      held_.push_back({.parameter = parameters()[i],
+                       .part = parts[i],
+                       .weight = leaf.detach(),
+                       .gradient = {},
+                       .primary = context_.data.rank() == 0 && is_primary_slice(*parameters()[i])});
+    }
+    leaf.requires_grad_(true);
+    parameters()[i]->value = leaf;
+    leaves_.push_back(leaf);
+  }
+  if (!layout_) return {};
+  const int rank = context_.data.rank();
+  for (const FlatLayout::Slice& slice : layout_->slices_of(rank)) {
+    held_.push_back({.parameter = parameters()[slice.index],
+                     .part = range_of(parts[slice.index], slice.first, slice.count),
+                     .weight = layout_->shard_of(flat_, rank).narrow(0, slice.at, slice.count),
+                     .gradient = {},
+                     .primary = is_primary_slice(*parameters()[slice.index])});
+    leaf_of_held_.push_back(slice.index);
+    first_of_held_.push_back(slice.first);
+  }
   return {};
 }
 
@@ -72,15 +100,32 @@ void WholePlacement::expect_last_backward() {
 
 void WholePlacement::finish_gradients() {
   if (reducer_) reducer_->finish();
-  for (std::size_t i = 0; i < leaves_.size(); ++i) {
-    SATURN_CHECK(leaves_[i].grad().defined(), "every parameter of a model takes part in its loss");
-    held_[i].gradient = leaves_[i].grad();
+  for (const at::Tensor& leaf : leaves_)
+    SATURN_CHECK(leaf.grad().defined(), "every parameter of a model takes part in its loss");
+  for (std::size_t i = 0; i < held_.size(); ++i) {
+    HeldTensor& held = held_[i];
+    held.gradient = layout_ ? leaves_[leaf_of_held_[i]].grad().reshape({-1}).narrow(0, first_of_held_[i],
+                                                                                    held.weight.numel())
+                            : leaves_[i].grad();
   }
 }
 
+void WholePlacement::weights_changed() {
+  if (exchange_) exchange_->all_gather(flat_)->wait();
+}
+
 bool WholePlacement::holds_all() const {
-  return context_.first_layer == 0 && context_.end_layer == context_.model.layers.size() &&
+  return !layout_ && context_.first_layer == 0 && context_.end_layer == context_.model.layers.size() &&
          context_.tensor.size == 1;
+}
+
+CommunicationTimes WholePlacement::communication() const {
+  CommunicationTimes times = reducer_ ? reducer_->times() : CommunicationTimes{};
+  if (exchange_) {
+    times.all_s += exchange_->times().all_s;
+    times.exposed_s += exchange_->times().exposed_s;
+  }
+  return times;
 }
 
 }  // namespace saturn::train

@@ -75,6 +75,42 @@ TEST_SUITE("batch") {
     CHECK(configurations_of(job_of(8), halves).back().device_class == "h200");
   }
 
+  TEST_CASE("batch/technique_spec: fsdp shares out among ranks and alone only where single is not allowed") {
+    Job job = job_of(8);
+    job.techniques = {"fsdp"};
+    CHECK(all(job, {.num_devices = 1}) ==
+          "fsdp x1/1, fsdp x1 (checkpointing selective)/1, fsdp x1 (checkpointing full)/1");
+    job.devices = {2};
+    CHECK(all(job, {.num_devices = 2}).starts_with("fsdp x2/2, fsdp x2 (reshard_after_forward false)/2, "));
+    job.batch_size = 1;
+    CHECK(all(job, {.num_devices = 2}).empty());
+    job.techniques = {"single", "fsdp"};
+    job.devices = {1};
+    CHECK(all(job, {.num_devices = 1}) == "single x1/1");
+  }
+
+  TEST_CASE("batch/technique_spec: shards take a share of the state and whole weights more of it") {
+    BatchFolder folder;
+    const auto batch = folder.read(testing::kPlainJob);
+    REQUIRE(batch.ok());
+    Job job = batch->jobs[0];
+    job.model.num_parameters += 400 * job.model.num_layer_parameters;
+    job.model.num_layers += 400;
+    const auto memory = [&](const char* technique, int num_ranks, Json knobs) {
+      const batch::Configuration one{.technique = technique,
+                                     .num_devices = num_ranks,
+                                     .num_ranks = num_ranks,
+                                     .knobs = std::move(knobs)};
+      batch::DataSource data = batch->data.at("text");
+      data.sequence_length = 1;
+      return static_cast<double>(batch::find_technique(technique)->predicted_memory_bytes(job, data, one));
+    };
+    const double ddp = memory("ddp", 4, Json::object());
+    CHECK(memory("fsdp", 4, Json::object()) < 0.30 * ddp);
+    CHECK(memory("fsdp", 2, Json::object()) < 0.55 * ddp);
+    CHECK(memory("fsdp", 4, {{"reshard_after_forward", false}}) > 0.45 * ddp);
+  }
+
   TEST_CASE("batch/technique_spec: memory follows parameters and rows and layers") {
     BatchFolder folder;
     const auto batch = folder.read(testing::kPlainJob);

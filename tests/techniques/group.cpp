@@ -10,6 +10,9 @@
 
 #include <chrono>
 #include <cstring>
+#include <functional>
+#include <limits>
+#include <numeric>
 
 #include "saturn/base/files.h"
 #include "tests/support/paths.h"
@@ -86,21 +89,52 @@ Listening listen_on_loopback() {
   return listening;
 }
 
-std::map<std::string, std::vector<float>> read_state(const std::string& path) {
-  std::map<std::string, std::vector<float>> state;
-  const std::string bytes = *read_whole(path);
-  for (std::size_t at = 0; at < bytes.size();) {
-    std::uint64_t name_size = 0, count = 0;
-    std::memcpy(&name_size, bytes.data() + at, 8);
-    std::memcpy(&count, bytes.data() + at + 8, 8);
-    const std::string name = bytes.substr(at + 16, name_size);
-    std::vector<float> values(count);
-    std::memcpy(values.data(), bytes.data() + at + 16 + name_size, count * sizeof(float));
-    at += 16 + name_size + count * sizeof(float);
-    state.emplace(name, std::move(values));
+/// Puts the pieces that one rank wrote into whole tensors.
+class StateReader {
+ public:
+  explicit StateReader(std::string bytes) : bytes_(std::move(bytes)) {}
+
+  void read_into(std::map<std::string, std::vector<float>>& state) {
+    while (at_ < bytes_.size()) {
+      const auto name_size = static_cast<std::size_t>(number());
+      const std::string name = bytes_.substr(at_, name_size);
+      at_ += name_size;
+      const auto rank = static_cast<std::size_t>(number());
+      const std::vector<std::int64_t> shape = numbers(rank), offsets = numbers(rank), sizes = numbers(rank);
+      std::vector<float>& whole = state[name];
+      whole.resize(static_cast<std::size_t>(product(shape)), std::numeric_limits<float>::quiet_NaN());
+      for (std::int64_t i = 0; i < product(sizes); ++i) {
+        std::int64_t element = 0, stride = 1, rest = i;
+        for (std::size_t d = rank; d-- > 0;) {
+          element += (offsets[d] + rest % sizes[d]) * stride;
+          rest /= sizes[d];
+          stride *= shape[d];
+        }
+        std::memcpy(&whole[static_cast<std::size_t>(element)], bytes_.data() + at_, sizeof(float));
+        at_ += sizeof(float);
+      }
+    }
   }
-  return state;
-}
+
+ private:
+  std::int64_t number() {
+    std::int64_t value = 0;
+    std::memcpy(&value, bytes_.data() + at_, sizeof value);
+    at_ += sizeof value;
+    return value;
+  }
+  std::vector<std::int64_t> numbers(std::size_t count) {
+    std::vector<std::int64_t> values;
+    while (values.size() < count) values.push_back(number());
+    return values;
+  }
+  static std::int64_t product(const std::vector<std::int64_t>& extents) {
+    return std::accumulate(extents.begin(), extents.end(), std::int64_t{1}, std::multiplies<>());
+  }
+
+  std::string bytes_;
+  std::size_t at_ = 0;
+};
 
 }  // namespace
 
@@ -143,7 +177,8 @@ GroupResult run_group(const GroupRun& run) {
     json.at("losses").get_to(result.losses);
     json.at("norms").get_to(result.norms);
     json.at("validation_loss").get_to(result.validation_loss);
-    result.state = read_state(directory.file("state.bin"));
+    for (int rank = 0; rank < run.num_ranks; ++rank)
+      StateReader(*read_whole(directory.file("state." + std::to_string(rank)))).read_into(result.state);
   }
   return result;
 }

@@ -41,7 +41,8 @@ struct GroupResult {
   std::vector<double> losses;       ///< of each step
   std::vector<double> norms;
   double validation_loss = 0.0;
-  std::map<std::string, std::vector<float>> state;  ///< "role/name"
+  /// "role/name", and "first_role/name" after the first step; whole, from what the ranks hold.
+  std::map<std::string, std::vector<float>> state;
   double wall_s = 0.0;
   /// What each rank says of itself at its end: memory_peak_bytes, knobs (tuned), measured.
   std::vector<Json> ranks;

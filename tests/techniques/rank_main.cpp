@@ -1,5 +1,6 @@
 // One rank of a test group: DIRECTORY RANK PORT LISTEN_FD. Reads DIRECTORY/run.json; rank 0 writes
-// result.json and state.bin; a rank that fails writes its error class and message to error.RANK.
+// result.json, every rank the pieces that it holds to state.RANK; one that fails writes its error class and
+// message to error.RANK.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -73,13 +74,53 @@ std::unique_ptr<train::Model> make_model(const GroupRun& run, const batch::Model
       worker::ErrorClass::internal);
 }
 
-void append(std::string& bytes, const std::string& name, const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.detach().contiguous().view({-1});
-  const std::uint64_t name_size = name.size(), count = static_cast<std::uint64_t>(flat.numel());
-  bytes.append(reinterpret_cast<const char*>(&name_size), 8);
-  bytes.append(reinterpret_cast<const char*>(&count), 8);
+void append(std::string& bytes, std::int64_t number) {
+  bytes.append(reinterpret_cast<const char*>(&number), sizeof number);
+}
+
+void append(std::string& bytes, const std::string& prefix, const train::StateTensor& state) {
+  const at::Tensor flat = state.piece.detach().contiguous().view({-1});
+  const std::string name = prefix + state.role + "/" + state.name;
+  append(bytes, static_cast<std::int64_t>(name.size()));
   bytes += name;
+  append(bytes, static_cast<std::int64_t>(state.shape.size()));
+  for (std::int64_t extent : state.shape) append(bytes, extent);
+  for (std::int64_t offset : state.offsets) append(bytes, offset);
+  for (std::int64_t extent : state.piece.sizes()) append(bytes, extent);
   bytes.append(static_cast<const char*>(flat.const_data_ptr()), flat.nbytes());
+}
+
+/// The pieces of which this rank is the one that answers for them.
+void append_state(std::string& bytes, const std::string& prefix, train::Technique& technique) {
+  train::require(technique.for_each_state([&](const train::StateTensor& state) -> Result<void> {
+    if (state.primary) append(bytes, prefix, state);
+    return {};
+  }),
+                 worker::ErrorClass::internal);
+}
+
+/// Final weights come whole, and are those that this rank holds a part of.
+void check_gathered(train::Technique& technique, bool is_first) {
+  const auto parameters = technique.model().parameters();
+  std::vector<at::Tensor> whole;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const at::Tensor weight = technique.gather_weight(i);
+    if (is_first) whole.push_back(weight.clone());
+  }
+  if (!is_first) return;
+  train::require(technique.for_each_state([&](const train::StateTensor& state) -> Result<void> {
+    if (state.role != "weight") return {};
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      if (parameters[i]->name != state.name) continue;
+      at::Tensor part = whole[i];
+      for (std::int64_t d = 0; d < part.dim(); ++d)
+        part = part.narrow(d, state.offsets[static_cast<std::size_t>(d)], state.piece.size(d));
+      if (!at::equal(part, state.piece))
+        return Diagnostic{.what = "a gathered weight is not the one that is held"};
+    }
+    return {};
+  }),
+                 worker::ErrorClass::internal);
 }
 
 void train(const std::string& directory, int rank, int port, int listen_fd) {
@@ -133,6 +174,7 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
   const data::SampleOrder order(job.seed, run.num_samples, run.batch_size);
   const auto share = [&](std::int64_t num_rows) { return technique->micro_batches_of(num_rows); };
   Json result = {{"losses", Json::array()}, {"norms", Json::array()}};
+  std::string state;
   for (std::int64_t step = first_step; step < run.num_steps; ++step) {
     if (last_rank && run.kill_rank_at_step == step) ::_exit(9);
     const auto batches = require(data::read_step(dataset, order, share, step), ErrorClass::data);
@@ -141,6 +183,7 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
     communicator->sum(loss);
     result["losses"].push_back(loss.item<double>() / static_cast<double>(batches.num_targets));
     result["norms"].push_back(stats.gradient_norm);
+    if (step == 0) append_state(state, "first_", *technique);
   }
 
   at::Tensor sums = at::zeros({2}, at::kDouble);
@@ -159,14 +202,9 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
     require(train::save_checkpoint(run.save_to, {.step = run.num_steps, .seed = job.seed}, Json::object(),
                                    *technique, *communicator),
             ErrorClass::internal);
+  append_state(state, "", *technique);
+  require(write_whole(join_path(directory, "state." + std::to_string(rank)), state), ErrorClass::internal);
   if (rank == 0) {
-    std::string bytes;
-    require(technique->for_each_state([&](const train::StateTensor& state) -> Result<void> {
-      append(bytes, state.role + "/" + state.name, state.piece);
-      return {};
-    }),
-            ErrorClass::internal);
-    require(write_whole(join_path(directory, "state.bin"), bytes), ErrorClass::internal);
     require(write_whole(join_path(directory, "result.json"), to_text(result)), ErrorClass::internal);
   }
   const Json words = {{"memory_peak_bytes", train::cpu_memory().peak_bytes},
@@ -174,6 +212,7 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
                       {"measured", technique->measured()}};
   require(write_whole(join_path(directory, "rank." + std::to_string(rank)), to_text(words)),
           ErrorClass::internal);
+  check_gathered(*technique, rank == 0);
   technique.reset();
   communicator->shutdown();
 }

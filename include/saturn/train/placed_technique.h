@@ -62,6 +62,9 @@ class PlacedTechnique : public Technique {
   Result<void> for_each_state(const StateVisitor& visit) override;
   void state_loaded() override;
   at::Tensor gather_weight(std::size_t index) override;
+  /// Of a step on average: "communication_s", and "communication_exposed_s", the part of it in which this
+  /// rank computed nothing meanwhile. Nothing where nothing is sent.
+  std::map<std::string, double> measured() const override;
 
  protected:
   /// Called by `prepare`, once. Errors: Kind::input for knobs that cannot be.
@@ -75,12 +78,17 @@ class PlacedTechnique : public Technique {
   /// The ranks that split each layer; all of them see the same rows, which count on the first.
   virtual TensorGroup* tensor_group() { return nullptr; }
 
+  /// As Technique::micro_batches_of, with rows that do not count added where another rank has more
+  /// micro-batches: for placements whose forward and backward are collectives.
+  std::vector<RowRange> equally_many_micro_batches_of(std::int64_t num_rows) const;
+
   Placement& placement() { return *placement_; }
   HeldOptimizer& optimizer() { return *optimizer_; }
 
  private:
   std::unique_ptr<Placement> placement_;
   std::optional<HeldOptimizer> optimizer_;
+  std::int64_t num_steps_ = 0;
 };
 
 }  // namespace saturn::train

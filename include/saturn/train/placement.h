@@ -78,6 +78,12 @@ struct HeldTensor {
       true;  ///< of the ranks that hold these elements, this one counts them in norms and saves them
 };
 
+/// Seconds that this rank's transfers took, and of those the ones in which it computed nothing meanwhile.
+struct CommunicationTimes {
+  double all_s = 0.0;
+  double exposed_s = 0.0;
+};
+
 struct PlacementContext {
   Model& model;
   const batch::Job& job;
@@ -122,6 +128,9 @@ class Placement {
 
   /// In an order that is the same in every run of the configuration. Valid from place() on.
   const std::vector<HeldTensor>& held() const { return held_; }
+
+  /// Since place(), of exchanges of weights and gradients.
+  virtual CommunicationTimes communication() const { return {}; }
 
   c10::Device device() const { return context_.device; }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "saturn/train/placement.h"
@@ -10,12 +11,22 @@
 namespace saturn::train {
 
 class GradientReducer;
+class ShardExchange;
+struct FlatLayout;
+
+/// How several ranks with whole copies share the work beyond the batch.
+struct SharedWork {
+  bool compress_gradients = false;  ///< gradients travel in bf16
+  /// Each rank keeps the optimiser's state of its share of the weights, updates that, and sends it to the
+  /// others.
+  bool shard_optimizer = false;
+};
 
 /// Weights live in fp32 leaves; with bf16 the layers compute on copies that autograd makes of them each step,
 /// so gradients arrive, add up and are reduced in fp32. Among one rank nothing is reduced.
 class WholePlacement final : public Placement {
  public:
-  explicit WholePlacement(PlacementContext context);
+  explicit WholePlacement(PlacementContext context, SharedWork shared = {});
   ~WholePlacement() override;
 
   Result<void> place(WeightSource& source) override;
@@ -25,14 +36,25 @@ class WholePlacement final : public Placement {
   at::Tensor loss(const at::Tensor& input, const at::Tensor& targets, const StepContext& context) override;
   void expect_last_backward() override;
   void finish_gradients() override;
+  void weights_changed() override;
   bool holds_all() const override;
+  CommunicationTimes communication() const override;
 
  private:
+  Result<void> place_leaves(WeightSource& source);
   void refresh_compute_copies();
 
+  SharedWork shared_;
   bool computes_in_bf16_;
   std::vector<at::Tensor> leaves_;            ///< as parameters()
   std::unique_ptr<GradientReducer> reducer_;  ///< among several ranks
+
+  // With a sharded optimiser: all leaves in one buffer, of which held() is this rank's shard.
+  std::unique_ptr<FlatLayout> layout_;
+  at::Tensor flat_;
+  std::vector<std::size_t> leaf_of_held_;
+  std::vector<std::int64_t> first_of_held_;  ///< element of that leaf
+  std::unique_ptr<ShardExchange> exchange_;
 };
 
 }  // namespace saturn::train
