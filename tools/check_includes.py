@@ -22,6 +22,7 @@ MODULES = {
     "profile": ["batch", "worker", "plan"],
     "journal": ["batch", "plan"],
     "run": ["profile", "plan", "journal", "worker", "checkpoint"],
+    "verify": ["profile", "checkpoint", "worker"],
     "search": ["journal"],
     "simulate": ["run"],
     "view": ["journal", "plan"],
@@ -29,7 +30,7 @@ MODULES = {
     "train": ["data", "worker", "checkpoint"],
     "techniques": ["train"],
     "models": ["train"],
-    "cli": ["run", "search", "simulate", "view"],
+    "cli": ["run", "search", "simulate", "verify", "view"],
 }
 
 TORCH = ["data", "train", "techniques", "models"]
