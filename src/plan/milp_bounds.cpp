@@ -342,6 +342,7 @@ class MilpBounds {
         if (step == 0) target_s *= 1.0 - 5e-7;
         limit_s = target_s * (1.0 + 4e-7);
       }
+      if (step > 0 && target_s >= open_s) return;  // nothing lies between that was not asked
       const LinearProgram program = model.within(limit_s, time_functions(reduced_, limit_s));
       MilpResult result{.complete = true};
       if (model.every_type_has_choice()) {

@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include "saturn/base/random.h"
+#include "saturn/plan/check.h"
 #include "saturn/plan/solve.h"
 #include "tests/plan/problems.h"
 
@@ -22,6 +24,52 @@ TEST_SUITE("plan") {
     CHECK(problem->nodes.front().num_devices == 2);
     CHECK(problem->jobs.front().configurations.front().time_s == 5.0);
     CHECK(problem->jobs.front().configurations.front().num_ranks == 2);
+  }
+
+  TEST_CASE("plan/table: thousands of damaged tables are refused or planned") {
+    const std::string good =
+        R"({"nodes":[{"name":"n0","devices":2,"class":"a","shares_per_gpu":1,"host_memory_bytes":9},)"
+        R"({"name":"n1","devices":4,"class":"b","outages":[{"devices":[0],"from_s":1,"to_s":3}]}],)"
+        R"("jobs":[{"name":"j","configs":[{"technique":"ddp","devices":2,"class":"a","seconds":5}]},)"
+        R"({"name":"k","after":["j"],"release_s":2,"priority":3,"deadline_s":90,"configs":)"
+        R"([{"technique":"fsdp","devices":1,"class":"b","seconds":7,"start_cost_s":1}]}]})";
+    REQUIRE(read(good).ok());
+    const std::string pieces = "{}[],:\"0123456789-+.eE \\ntfjkab";
+    int planned = 0;
+    for (std::uint64_t seed = 0; seed < 6000; ++seed) {
+      CAPTURE(seed);
+      Random random(seed);
+      std::string text = good;
+      for (std::uint64_t change = 0; change <= random.below(3); ++change) {
+        const std::size_t at = random.below(text.size());
+        switch (random.below(3)) {
+          case 0:
+            text[at] = pieces[random.below(pieces.size())];
+            break;
+          case 1:
+            text.erase(at, 1 + random.below(4));
+            break;
+          default:
+            text.insert(at, 1, pieces[random.below(pieces.size())]);
+        }
+      }
+      const auto problem = read(text);
+      if (!problem.ok()) {
+        REQUIRE(problem.faults().front().where.rfind("t.json", 0) == 0);
+        continue;
+      }
+      SolveOptions options;
+      options.iterations = 50;
+      options.num_threads = 1;
+      const auto plan = solve(*problem, options);
+      if (plan.ok()) {
+        REQUIRE(check(*problem, *plan).empty());
+        ++planned;
+      } else {
+        REQUIRE(plan.faults().front().kind == Kind::infeasible);
+      }
+    }
+    CHECK(planned > 100);
   }
 
   TEST_CASE("plan/table: every fault is at its pointer") {
