@@ -130,9 +130,19 @@ std::string profile_text(const Profile& profile, const view::Terminal& terminal)
     say(trial.id + ": " + trial.reason);
   }
   if (!profile.untried.empty()) out += "\n";
-  for (const profile::Untried& untried : profile.untried)
+  std::size_t num_left_out = 0;
+  for (const profile::Untried& untried : profile.untried) {
+    if (untried.why == profile::Untried::Why::budget) {
+      ++num_left_out;
+      continue;
+    }
     say("not tried: " + batch::to_text(untried.trial.configuration) + " for " + jobs_text(untried.trial) +
         ": " + untried.reason);
+  }
+  if (num_left_out > 0) {
+    say(std::to_string(num_left_out) + (num_left_out == 1 ? " configuration was" : " configurations were") +
+        " left out: the budget was spent");
+  }
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "cli/stage.h"
+#include "saturn/base/digest.h"
 #include "saturn/base/files.h"
 #include "saturn/journal/run_directory.h"
 #include "saturn/run/session.h"
@@ -34,6 +35,23 @@ Result<std::string> batch_of_plan(const std::string& plan_path) {
                     .what = "this plan was not made from a batch",
                     .expected = "a plan made by `saturn plan BATCH`",
                     .fix = "saturn plan BATCH, then `saturn run BATCH`"};
+}
+
+// A plan run in another directory brings along the profile it was made from, where that lies beside it:
+// measured again, the profile would be another, and the plan stale.
+Result<void> bring_profile(const std::string& plan_path, const std::string& profile_path) {
+  std::error_code ignored;
+  if (std::filesystem::exists(profile_path, ignored)) return {};
+  SATURN_TRY(const Json document, read_artefact(plan_path, plan::kPlanFormat));
+  for (const MadeFrom& source : plan::made_from(document)) {
+    const std::string beside = join_path(directory_of(plan_path), file_name_of(source.name));
+    if (source.name.ends_with(".toml") || !std::filesystem::exists(beside, ignored)) continue;
+    SATURN_TRY(const std::string digest, digest_of_file(beside));
+    if (digest != source.digest) continue;
+    SATURN_TRY(const std::string content, read_whole(beside));
+    return write_whole(profile_path, content);
+  }
+  return {};
 }
 
 // "0,2" or "node:0,node:2": the devices that may be used; the rest is excluded.
@@ -98,6 +116,7 @@ struct RunArgs {
 
     const SystemClock clock;
     SATURN_TRY(journal::RunDirectory held, journal::RunDirectory::open(stage.directory, clock));
+    if (is_plan) SATURN_TRY_VOID(bring_profile(target, held.paths().profile()));
     StopSignals signals;
     SATURN_TRY(const std::unique_ptr<worker::Launcher> launcher, open_launcher(clock));
     const std::unique_ptr<run::Planner> planner = run::make_child_planner();

@@ -37,3 +37,8 @@ run 0 "$SATURN" plan tiny.toml --time-limit 5 --detailed-exitcode
 has out "unchanged: runs/tiny/plan.000.json"
 [[ ! -e runs/tiny/plan.001.json ]] || broken "an equal plan was written again"
 run 0 "$SATURN" check runs/tiny/plan.000.json
+
+# Run elsewhere, a plan brings its profile along instead of having it measured again.
+run 0 "$SATURN" run runs/tiny/plan.000.json --dir elsewhere
+lacks err "measuring"
+cmp -s runs/tiny/profile.json elsewhere/profile.json || broken "another profile was used" err
