@@ -26,8 +26,16 @@ constexpr std::size_t kPendingBytes = std::size_t{1} << 20;
 constexpr std::int64_t kStartWritingEvery = std::int64_t{32} << 20;
 constexpr double kFreeFactor = 1.1;
 
+// Functions that are chosen at load time do not go with sanitizers.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define SATURN_FOR_AVX2 __attribute__((target_clones("avx2", "default")))
+#else
+#define SATURN_FOR_AVX2
+#endif
+
 /// Whether every one of these floats is a number and finite: their exponents are not all ones.
-bool all_finite(std::string_view bytes) {
+SATURN_FOR_AVX2 bool all_finite(std::string_view bytes) {
   constexpr std::uint32_t kExponent = 0x7f800000;
   std::uint32_t bad = 0;
   for (std::size_t at = 0; at + sizeof(std::uint32_t) <= bytes.size(); at += sizeof(std::uint32_t)) {
