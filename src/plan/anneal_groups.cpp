@@ -28,7 +28,10 @@ class Groups {
 
   AnnealResult run(const Budget& budget) {
     std::int64_t done = 0;
-    std::int64_t per_task = kFirstPerTask;
+    // About forty looks at groups, sooner where there are few evaluations to spend.
+    const auto tasks_of_group =
+        static_cast<std::int64_t>(1 + reduced_.tasks.size() * 5 / (lists_.size() * 2));
+    std::int64_t per_task = std::clamp(budget.iterations / 40 / tasks_of_group, kFirstPerTask, kMostPerTask);
     std::size_t failed = 0;
     while (done < budget.iterations && !(budget.out_of_time && budget.out_of_time())) {
       const std::size_t last = worst();

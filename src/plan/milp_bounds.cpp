@@ -286,10 +286,11 @@ class MilpBounds {
   void run() {
     if (lower_s_ <= 0.0) return;
     const std::size_t num_nodes = reduced_.nodes.size();
-    least(false, 0.3);
-    refute(false, num_nodes > 1 ? 0.3 : 1.0);
     // Jobs cannot be spread over nodes. Saying so multiplies the columns: for few nodes and jobs only.
-    if (num_nodes < 2 || num_nodes > 8 || reduced_.tasks.size() * num_nodes > 256) return;
+    const bool each_node = num_nodes > 1 && num_nodes <= 8 && reduced_.tasks.size() * num_nodes <= 256;
+    least(false, each_node ? 0.15 : 0.3);
+    refute(false, each_node ? 0.15 : 1.0);
+    if (!each_node) return;
     least(true, 0.5);
     refute(true, 1.0);
   }
