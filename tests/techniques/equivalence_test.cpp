@@ -176,10 +176,11 @@ TEST_SUITE("techniques") {
       CAPTURE(to_text(row.way));
       GroupRun run = in_way({.precision = row.precision}, row.way);
       const GroupResult result = run_group(run);
-      for (const std::string& error : result.errors) {
-        CAPTURE(error);
-        CHECK(error.find(row.message) != std::string::npos);
-      }
+      // A rank may learn first that another one has gone.
+      const auto says = [&](const std::string& error) {
+        return error.find(row.message) != std::string::npos;
+      };
+      CHECK(std::any_of(result.errors.begin(), result.errors.end(), says));
     }
   }
 }

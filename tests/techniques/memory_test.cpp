@@ -68,6 +68,9 @@ TEST_SUITE("techniques") {
     const std::vector<Way> ways = {
         {"single", 1},
         {"ddp", 2},
+        {"fsdp", 2},
+        {"fsdp", 4, {{"checkpointing", "full"}}},
+        {"fsdp", 2, {{"reshard_after_forward", false}}},
         {"offload", 1, {{"resident", 0}}},
         {"offload", 1, {{"resident", 3}}},
     };
@@ -97,6 +100,22 @@ TEST_SUITE("techniques") {
         CHECK(ratio < 1.15);
       }
     }
+  }
+
+  TEST_CASE("techniques/memory: fsdp on four ranks holds at most 0.3 of what ddp holds") {
+    TemporaryDirectory directory;
+    const GroupRun run{.batch_size = 4,
+                       .num_samples = 12,
+                       .sequence_length = 4,
+                       .num_steps = 3,
+                       .model = write_model(directory, 40, 96)};
+    const auto whole = static_cast<double>(largest_peak(run_well(in_way(run, {"ddp", 4}))));
+    const std::int64_t state = 16 * job_of(run).model.num_parameters;
+    CHECK(whole > static_cast<double>(state));
+    // Its peak, so with the layers that are whole for a while.
+    const auto sharded = static_cast<double>(largest_peak(run_well(in_way(run, {"fsdp", 4}))));
+    CHECK(sharded < 0.30 * static_cast<double>(state));
+    CHECK(sharded < 0.30 * whole);
   }
 
   TEST_CASE(

@@ -99,4 +99,5 @@ def main():
         print(time.perf_counter() - begin, flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
