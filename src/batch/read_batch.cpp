@@ -8,7 +8,6 @@
 #include "batch/batch_schema.h"
 #include "batch/check_job.h"
 #include "batch/expand.h"
-#include "batch/read_batch_text.h"
 #include "batch/read_data.h"
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"

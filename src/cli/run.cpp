@@ -156,9 +156,8 @@ struct RunArgs {
     }
     if (result.interrupted) {
       std::fprintf(stderr, "interrupted; `saturn run %s` goes on from here\n", target.c_str());
-      return exit_code_of_signal();
     }
-    return result.faults.empty() ? 0 : exit_code(result.faults);
+    return result.exit_code;
   }
 };
 

@@ -2,6 +2,8 @@
 
 #include "cli/stage.h"
 
+#include <csignal>
+
 #include "saturn/base/units.h"
 #include "saturn/batch/check_devices.h"
 #include "saturn/batch/read_batch.h"
@@ -51,7 +53,7 @@ Result<std::unique_ptr<worker::Launcher>> open_launcher(const Clock& clock) {
 }
 
 int exit_code_of_signal() {
-  return 128 + StopSignals::first();
+  return 128 + (StopSignals::first() > 0 ? StopSignals::first() : SIGTERM);
 }
 
 void TrialProgress::on_note(const std::string& sentence) {

@@ -33,7 +33,7 @@ Result<Stage> open_stage(const std::string& batch_path, const std::string& direc
 /// Ranks as processes of this machine.
 Result<std::unique_ptr<worker::Launcher>> open_launcher(const Clock& clock);
 
-/// Exit code for the signal that came first: 130 for INT, 143 for TERM.
+/// Exit code for the signal that came first: 130 for INT, 143 for TERM, and for `saturn stop`.
 int exit_code_of_signal();
 
 /// Shows trials on stderr.

@@ -19,6 +19,10 @@
 namespace saturn::journal {
 namespace {
 
+// `is_locked` holds the lock for an instant: who finds it taken looks again.
+constexpr int kLockAttempts = 5;
+constexpr useconds_t kLockPauseUs = 20'000;
+
 std::string numbered(const std::string& stem, int number, const std::string& ending) {
   char digits[16];
   std::snprintf(digits, sizeof digits, "%03d", number);
@@ -78,7 +82,13 @@ Result<FileDescriptor> take_lock(const RunPaths& paths) {
   const std::string path = paths.lock();
   FileDescriptor lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (!lock.valid()) return system_fault(path, "create", errno);
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+  bool taken = false;
+  for (int attempt = 0; attempt < kLockAttempts && !taken; ++attempt) {
+    if (attempt > 0) ::usleep(kLockPauseUs);
+    taken = ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0;
+    if (!taken && errno != EWOULDBLOCK) break;
+  }
+  if (!taken) {
     if (errno != EWOULDBLOCK) return system_fault(path, "lock", errno);
     const Result<std::string> holder = read_whole(path, 4096);
     std::string line = holder.ok() ? *holder : "";
@@ -230,6 +240,13 @@ Result<Event> RunDirectory::append(Event event) {
   const Result<void> applied = apply(state_, event, paths_.events());
   SATURN_CHECK(applied.ok(), applied.ok() ? "" : applied.faults().front().what.c_str());
   return event;
+}
+
+Result<void> RunDirectory::make_job_directory(const std::string& name) {
+  const std::string path = paths_.job(name);
+  for (const std::string& inside : {path, path + "/checkpoints", path + "/model", path + "/metrics.jsonl"})
+    SATURN_TRY_VOID(refuse_link(inside));
+  return make_directories(path);
 }
 
 Result<void> RunDirectory::set_aside_job(const std::string& name) {

@@ -54,6 +54,8 @@ void forget_results(JobRecord& record) {
   record.attempts.clear();
   record.checkpoint.reset();
   record.struck.clear();
+  record.skipped_steps.clear();
+  record.num_failed_saves = 0;
   record.not_before_s = 0.0;
   record.step = 0;
   record.step_time_s = 0.0;
@@ -203,15 +205,6 @@ Result<void> metric(Fold& fold) {
   return {};
 }
 
-Result<void> stopping(Fold& fold) {
-  SATURN_TRY(JobRecord* const record, fold.job());
-  SATURN_TRY(Attempt* const attempt, fold.running_attempt(*record));
-  SATURN_TRY_VOID(fold.move(*record, JobEvent::stop));
-  attempt->requested = true;
-  record->reason = fold.read.string("reason");
-  return {};
-}
-
 std::optional<JobEvent> event_that_leads_to(JobState next) {
   switch (next) {
     case JobState::done:
@@ -229,6 +222,20 @@ std::optional<JobEvent> event_that_leads_to(JobState next) {
     default:
       return std::nullopt;
   }
+}
+
+Result<void> stopping(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  SATURN_TRY(Attempt* const attempt, fold.running_attempt(*record));
+  SATURN_TRY_VOID(fold.move(*record, JobEvent::stop));
+  attempt->requested = true;
+  const std::optional<JobState> next =
+      job_state_from(fold.read.string_or("next", to_string(JobState::pending)));
+  if (!next || !event_that_leads_to(*next))
+    return cannot_follow(fold.where, fold.event, "an attempt does not end in that state");
+  attempt->next = *next;
+  record->reason = fold.read.string("reason");
+  return {};
 }
 
 Result<void> attempt_ended(Fold& fold) {
@@ -253,6 +260,49 @@ Result<void> attempt_ended(Fold& fold) {
   return {};
 }
 
+Result<void> skipped(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  SATURN_TRY_VOID(fold.running_attempt(*record));
+  record->skipped_steps.insert(fold.read.integer("step"));
+  return {};
+}
+
+Result<void> warning(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  SATURN_TRY_VOID(fold.running_attempt(*record));
+  fold.read.integer("step");
+  fold.read.string("message");
+  if (fold.read.string("about") == "checkpoint_not_saved") ++record->num_failed_saves;
+  return {};
+}
+
+Result<void> batch_added(Fold& fold) {
+  fold.state.additions.push_back({.file = fold.read.string("file"),
+                                  .path = fold.read.string("path"),
+                                  .digest = fold.read.string("digest")});
+  const Json& listed_jobs = fold.read.array("jobs");
+  for (std::size_t i = 0; i < listed_jobs.size(); ++i) {
+    JsonReader entry = fold.read.child("jobs", i);
+    JobRecord record{.name = entry.string("name")};
+    record.result_digest = entry.string("result_digest");
+    record.num_steps = entry.integer("num_steps");
+    if (fold.state.find(record.name) != nullptr)
+      return cannot_follow(fold.where, fold.event,
+                           "job " + in_quotes(record.name) + " is in the run already");
+    fold.state.jobs.push_back(std::move(record));
+  }
+  return {};
+}
+
+Result<void> device_changed(Fold& fold) {
+  const plan::Device device{.node = fold.read.string("node"),
+                            .index = static_cast<int>(fold.read.integer("device"))};
+  const bool drained = fold.read.string("happened") == "drained";
+  std::erase(fold.state.drained, device);
+  if (drained) fold.state.drained.push_back(device);
+  return {};
+}
+
 Result<void> struck(Fold& fold) {
   SATURN_TRY(JobRecord* const record, fold.job());
   record->struck.push_back({.trial = fold.read.string("trial"),
@@ -273,6 +323,7 @@ Result<void> job_changed(Fold& fold) {
     record->first_attempt += static_cast<int>(record->attempts.size());
     record->attempts.clear();
     record->struck.clear();
+    record->skipped_steps.clear();
     record->not_before_s = 0.0;
   }
   return {};
@@ -308,6 +359,16 @@ Result<void> dispatch(Fold& fold) {
       return stopping(fold);
     case EventKind::attempt_ended:
       return attempt_ended(fold);
+    case EventKind::skipped:
+      return skipped(fold);
+    case EventKind::warning:
+      return warning(fold);
+    case EventKind::requested:
+      return {};  // what came of it is an event of its own
+    case EventKind::batch_added:
+      return batch_added(fold);
+    case EventKind::device_changed:
+      return device_changed(fold);
     case EventKind::struck:
       return struck(fold);
     case EventKind::job_changed:
@@ -330,6 +391,10 @@ double JobRecord::time_s(double now_s) const {
 int JobRecord::num_failures() const {
   return static_cast<int>(std::count_if(attempts.begin(), attempts.end(),
                                         [](const Attempt& attempt) { return !attempt.error_class.empty(); }));
+}
+
+int JobRecord::num_skipped(std::int64_t step) const {
+  return static_cast<int>(std::distance(skipped_steps.begin(), skipped_steps.upper_bound(step)));
 }
 
 JobRecord* RunState::find(const std::string& job) {

@@ -97,7 +97,8 @@ Result<void> recover(journal::RunDirectory& directory, journal::RunObserver& obs
     if (ended > 0)
       observer.on_note("ended " + std::to_string(ended) + " processes that outlived the last controller");
     Event lost{.kind = EventKind::attempt_ended, .job = name, .attempt = attempt.number};
-    lost.details = {{"next", "pending"},
+    // What was asked for the job before its controller died still holds.
+    lost.details = {{"next", journal::to_string(attempt.next)},
                     {"class", ""},
                     {"message", "its controller ended before it"},
                     {"step", attempt.last_step}};

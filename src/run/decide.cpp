@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace saturn::run {
 namespace {
@@ -14,6 +15,29 @@ using journal::JobState;
 constexpr double kFirstBackOffS = 1.0;
 constexpr double kLongestBackOffS = 60.0;
 constexpr int kSameFailures = 3;
+constexpr int kSameBeginnings = 2;
+
+constexpr double kHangFactor = 20.0;
+constexpr double kLeastStepLimitS = 30.0;
+constexpr double kLeastOtherLimitS = 300.0;  // a cold disk reads, and a busy one syncs, for minutes
+constexpr double kUnmeasuredLimitS = 900.0;
+constexpr double kLeastGraceS = 5.0;
+
+constexpr std::pair<const char*, Policy> kPolicies[] = {
+    {"out_of_memory", Policy::strike},       // of the device, or of the slot's limit
+    {"host_out_of_memory", Policy::strike},  // of the machine
+    {"unsupported", Policy::strike},
+    {"device_lost", Policy::drain_device},
+    {"rank_lost", Policy::restart},
+    {"hang", Policy::restart},
+    {"killed", Policy::restart},  // by somebody's signal
+    {"peer_lost", Policy::restart},
+    {"internal", Policy::restart},
+    {"numerical", Policy::fail},  // after its budget of skipped steps
+    {"data", Policy::fail},
+    {"disk_full", Policy::fail},
+    {"bad_configuration", Policy::fail},
+};
 
 // Devices that are spoken for, in plan order.
 class Claims {
@@ -68,6 +92,7 @@ Moves next_moves(const Situation& situation) {
   Moves moves;
   moves.finished = true;
   Claims claims;
+  claims.claim(situation.excluded);
   for (const JobRecord& record : situation.state.jobs) {
     const bool running = journal::is_running(record.state);
     if (running) claims.claim(record.last_attempt()->devices);
@@ -76,7 +101,7 @@ Moves next_moves(const Situation& situation) {
   }
 
   std::set<std::string> looked_at;
-  int num_held = claims.size();
+  int num_held = claims.size() - static_cast<int>(situation.excluded.size());
   for (const plan::Assignment& assignment : situation.plan.assignments) {
     const JobRecord* const record = situation.state.find(assignment.job);
     if (record == nullptr || record->state != JobState::pending ||
@@ -100,26 +125,54 @@ Moves next_moves(const Situation& situation) {
   return moves;
 }
 
+Policy policy_of(const std::string& error_class) {
+  for (const auto& [name, policy] : kPolicies) {
+    if (error_class == name) return policy;
+  }
+  SATURN_CHECK(false, "every class of failure has a policy");
+  return Policy::fail;
+}
+
+std::vector<std::string> failure_classes() {
+  std::vector<std::string> names;
+  for (const auto& [name, policy] : kPolicies) names.emplace_back(name);
+  return names;
+}
+
 Verdict verdict_on(const AttemptEnd& end, const JobRecord& record, const batch::RunSettings& settings) {
   if (end.finished && end.step >= record.num_steps) return {.next = JobState::done};
   const journal::Attempt* const attempt = record.last_attempt();
   const bool requested = attempt != nullptr && attempt->requested;
-  if (end.error_class.empty() || requested)
-    return {.next = JobState::pending, .message = end.message.empty() ? record.reason : end.message};
+  if (end.error_class.empty() || requested) {
+    return {.next = requested ? attempt->next : JobState::pending,
+            .message = end.message.empty() ? record.reason : end.message};
+  }
 
-  const std::string& error = end.error_class;
-  if (error == "out_of_memory" || error == "host_out_of_memory" || error == "unsupported")
-    return {.next = JobState::pending, .strike = true, .message = end.message};
-  if (error == "data" && attempt != nullptr && !attempt->resume_from.empty() && !end.made_progress) {
-    return {.next = JobState::pending,
+  switch (policy_of(end.error_class)) {
+    case Policy::strike:
+      return {.next = JobState::pending, .strike = true, .message = end.message};
+    case Policy::drain_device:
+      return {.next = JobState::pending, .drain = true, .message = end.message};
+    case Policy::fail:
+      if (end.error_class == "data" && attempt != nullptr && !attempt->resume_from.empty() &&
+          !end.made_progress) {
+        return {
+            .next = JobState::pending,
             .drop_checkpoint = true,
             .message = "its checkpoint cannot be continued from (" + end.message + "): from the beginning"};
+      }
+      return {.next = JobState::failed, .message = end.message};
+    case Policy::restart:
+      break;
   }
-  if (error == "data" || error == "numerical" || error == "bad_configuration" || error == "disk_full")
-    return {.next = JobState::failed, .message = end.message};
 
   const int failures = record.num_failures() + 1;
-  if (num_same_failures(end, record) >= kSameFailures) {
+  const int same = num_same_failures(end, record);
+  // What cannot even begin in this way may begin in another.
+  if (end.error_class == "internal" && !end.made_progress && same >= kSameBeginnings)
+    return {.next = JobState::pending, .strike = true, .message = end.message};
+  // A signal from outside says nothing of the step it came at.
+  if (same >= kSameFailures && end.error_class != "killed") {
     return {.next = JobState::failed,
             .message = end.message + ", three times at step " + std::to_string(end.step)};
   }
@@ -131,6 +184,25 @@ Verdict verdict_on(const AttemptEnd& end, const JobRecord& record, const batch::
   return {.next = JobState::pending,
           .retry_after_s = std::min(kLongestBackOffS, kFirstBackOffS * std::exp2(failures - 1)),
           .message = end.message};
+}
+
+double hang_limit_s(const std::string& doing, const profile::Trial* trial, double longest_step_s) {
+  const double step_s = trial == nullptr ? 0.0 : trial->step_time_s + 3.0 * trial->step_time_spread_s;
+  if (doing == "step") return std::max(kLeastStepLimitS, kHangFactor * std::max(step_s, longest_step_s));
+  if (trial == nullptr) return kUnmeasuredLimitS;
+  double measured_s = trial->start_time_s + trial->load_time_s;
+  if (doing == "saving") measured_s = trial->save_time_s;
+  if (doing == "evaluating") measured_s = trial->evaluate_time_s;
+  if (doing == "writing the model") measured_s = trial->end_time_s;
+  return std::max(kLeastOtherLimitS, kHangFactor * measured_s);
+}
+
+double stop_grace_s(const profile::Trial* trial, double step_time_s, double save_time_s) {
+  if (trial != nullptr) {
+    step_time_s = std::max(step_time_s, trial->step_time_s);
+    save_time_s = std::max(save_time_s, trial->save_time_s);
+  }
+  return kLeastGraceS + 2.0 * step_time_s + 3.0 * save_time_s;
 }
 
 }  // namespace saturn::run

@@ -6,6 +6,7 @@
 
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
+#include "saturn/base/nearest.h"
 #include "saturn/plan/check.h"
 
 namespace saturn::run {
@@ -17,8 +18,6 @@ using journal::JobRecord;
 using journal::JobState;
 
 constexpr double kPollS = 0.25;
-constexpr double kStopGraceS = 2.0;  // to write a checkpoint after the first signal
-constexpr double kTermGraceS = 0.5;  // from TERM to KILL after that
 
 }  // namespace
 
@@ -35,7 +34,7 @@ const JobRecord& Executor::record_of(const Live& live) const {
 }
 
 const batch::Job& Executor::job_of(const std::string& name) const {
-  const std::vector<batch::Job>& jobs = execution_.batch->jobs;
+  const std::vector<batch::Job>& jobs = execution_.batch.jobs;
   const auto at =
       std::find_if(jobs.begin(), jobs.end(), [&](const batch::Job& job) { return job.name == name; });
   SATURN_CHECK(at != jobs.end(), "the state's jobs are those of the batch");
@@ -43,15 +42,22 @@ const batch::Job& Executor::job_of(const std::string& name) const {
 }
 
 Remainder Executor::remainder() const {
-  Remainder remainder{.batch = execution_.batch,
+  Remainder remainder{.batch = &execution_.batch,
                       .profile = execution_.profile,
                       .num_steps = &execution_.num_steps,
                       .state = &directory_.state(),
                       .selected = &execution_.selected,
-                      .excluded = execution_.excluded,
+                      .excluded = excluded(),
                       .time_s = directory_.time_s()};
   for (const auto& live : live_) remainder.steps_now[live->job] = live->step;
   return remainder;
+}
+
+std::vector<plan::Device> Executor::excluded() const {
+  std::vector<plan::Device> devices = execution_.excluded;
+  const std::vector<plan::Device>& drained = directory_.state().drained;
+  devices.insert(devices.end(), drained.begin(), drained.end());
+  return devices;
 }
 
 // ---- The loop
@@ -65,12 +71,16 @@ Result<void> Executor::run() {
 Result<void> Executor::loop() {
   for (;;) {
     SATURN_TRY_VOID(heed_signals());
+    SATURN_TRY_VOID(heed_requests());
+    kill_the_late();
+    const std::vector<plan::Device> excluded = this->excluded();
     const Moves moves = next_moves({.state = directory_.state(),
                                     .plan = execution_.plan,
                                     .selected = execution_.selected,
+                                    .excluded = excluded,
                                     .time_s = directory_.time_s()});
-    if (live_.empty() && (moves.finished || stopping_)) return {};
-    if (!stopping_) {
+    if (live_.empty() && (moves.finished || stopping_ || measure_)) return {};
+    if (!stopping_ && !measure_) {
       SATURN_TRY_VOID(make_moves(moves));
       SATURN_TRY_VOID(re_plan());
       SATURN_TRY_VOID(resolve_stall(moves));
@@ -89,37 +99,6 @@ Result<void> Executor::make_moves(const Moves& moves) {
   return {};
 }
 
-// The first signal asks every job for a checkpoint and its end; what does not follow in time is killed, and
-// all of it at once with the second.
-Result<void> Executor::heed_signals() {
-  const int count = around_.stop_count ? around_.stop_count() : 0;
-  const double now_s = around_.clock->now_s();
-  if (count >= 1 && !stopping_) {
-    stopping_ = true;
-    around_.planner->cancel();
-    planning_.reset();
-    around_.launcher->set_num_standby(0);
-    around_.observer->on_note(live_.empty() ? "stopping" : "stopping: saving what runs (again: at once)");
-    for (const auto& live : live_) {
-      around_.launcher->send_all(live->attempt, worker::StopAtStep{});
-      live->kill_at_s = now_s + kStopGraceS;
-    }
-    for (const auto& live : live_) {
-      Event stopping{.kind = EventKind::stopping, .job = live->job, .attempt = live->number};
-      stopping.details["reason"] = "interrupted";
-      SATURN_TRY_VOID(append(std::move(stopping)));
-    }
-  }
-  for (const auto& live : live_) {
-    const bool at_once = count >= 2 && !stopped_at_once_;
-    if (!at_once && (live->killed || now_s < live->kill_at_s)) continue;
-    live->killed = true;
-    around_.launcher->stop(live->attempt, at_once ? 0.0 : kTermGraceS);
-  }
-  stopped_at_once_ |= count >= 2;
-  return {};
-}
-
 void Executor::end_everything() {
   around_.planner->cancel();
   around_.launcher->set_num_standby(0);
@@ -133,12 +112,20 @@ void Executor::end_everything() {
 
 Result<void> Executor::re_plan() {
   if (re_plan_reason_.empty() || around_.planner->busy()) return {};
+  // What was asked to stop frees its devices soon: a plan made before that would be of the past.
+  const bool stops = std::any_of(live_.begin(), live_.end(), [&](const auto& live) {
+    return record_of(*live).last_attempt()->requested;
+  });
+  if (stops) return {};
   planning_reason_ = std::move(re_plan_reason_);
   re_plan_reason_.clear();
   Result<plan::PlanProblem> problem = remaining_problem(remainder());
-  if (!problem.ok()) return std::move(problem).faults();
+  if (!problem.ok()) {
+    around_.observer->on_note("not re-planned: " + problem.faults().front().what);
+    return {};
+  }
   if (problem->jobs.empty()) return {};
-  plan::SolveOptions options = solve_options(*execution_.batch);
+  plan::SolveOptions options = solve_options(execution_.batch);
   options.num_threads = 1;
   options.baselines = false;
   const Result<void> started = around_.planner->start(*problem, options);
@@ -182,6 +169,13 @@ Result<void> Executor::resolve_stall(const Moves& moves) {
   for (const JobRecord& record : directory_.state().jobs) {
     if (record.state == JobState::pending && execution_.selected.contains(record.name))
       stuck.push_back(record.name);
+  }
+  if (!directory_.state().drained.empty()) {
+    // Somebody took devices away and may give them back.
+    if (!told_of_waiting_)
+      around_.observer->on_note("waiting for a drained device: " + listed(stuck) + " cannot run without it");
+    told_of_waiting_ = true;
+    return {};
   }
   for (const std::string& job : stuck) SATURN_TRY_VOID(fail_job(job, "no plan has a place for it"));
   return {};

@@ -11,9 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "saturn/journal/control.h"
 #include "saturn/plan/plan.h"
 #include "saturn/profile/profile.h"
 #include "saturn/run/artefacts.h"
+#include "saturn/run/control.h"
 #include "saturn/run/decide.h"
 #include "saturn/run/session.h"
 
@@ -21,14 +23,14 @@ namespace saturn::run {
 
 /// What is executed.
 struct Execution {
-  const batch::Batch* batch = nullptr;
+  batch::Batch batch;  ///< with the jobs that were added to it
   const devices::Machine* machine = nullptr;
   const profile::Profile* profile = nullptr;
   std::vector<MadeFrom> sources;  ///< of plans made on the way
   std::map<std::string, std::int64_t> num_steps;
   std::set<std::string> selected;
-  std::vector<plan::Device> excluded;
-  plan::Plan plan;  ///< in force at the start
+  std::vector<plan::Device> excluded;  ///< by the command line; the journal's drained devices come on top
+  plan::Plan plan;                     ///< in force at the start
 };
 
 /// Notes that `plan`, which lies at `path`, is in force from now on.
@@ -42,39 +44,60 @@ Result<void> adopt_plan(const plan::Plan& plan, const std::vector<MadeFrom>& sou
 
 class Executor {
  public:
-  Executor(Execution& execution, journal::RunDirectory& directory, const Surroundings& around)
-      : execution_(execution), directory_(directory), around_(around) {}
+  Executor(Execution& execution, journal::RunDirectory& directory, journal::ControlBox& box,
+           const Surroundings& around)
+      : execution_(execution), directory_(directory), box_(box), around_(around) {}
 
-  /// Runs to the end, or until a signal asks for it. Nothing it started lives when it returns.
+  /// Runs to the end, until a signal or a request asks for it, or until jobs that were added have to be
+  /// measured. Nothing it started lives when it returns; after measuring and planning it may be called again.
   ///
   /// Errors: the journal cannot be written. What happened to jobs is in the directory's state.
   Result<void> run();
 
   bool interrupted() const { return stopping_; }
+  /// The end was asked for by `saturn stop`, not by a signal.
+  bool stopped_by_request() const { return stopped_by_request_; }
+  /// `run` returned because the profile does not hold trials of the jobs that were added.
+  bool wants_measuring() const { return measure_ && !stopping_; }
+  void measured() { measure_ = false; }
   /// Why jobs failed in this session.
   const Diagnostics& failures() const { return failures_; }
   bool has_failed(const std::string& job) const { return failed_.contains(job); }
 
  private:
+  // What a rank said last, by the launcher's clock.
+  struct Sign {
+    std::optional<double> beat_s;
+    std::int64_t step = 0;
+    std::string doing;
+    bool ended = false;
+  };
+
   // An attempt whose processes live.
   struct Live {
     std::string attempt;  // as the launcher knows it
     std::string job;
     int number = 0;
     int num_living = 0;
-    double step_limit_s = 0.0;  // a step that takes longer hangs
+    const profile::Trial* trial = nullptr;
+    std::vector<plan::Device> devices;
+    std::vector<Sign> signs;  // of every rank
+    std::string doing;        // of the first rank
 
     std::int64_t step = 0;
     std::int64_t steps_done = 0;  // in this attempt
     std::optional<double> loss;
     double step_time_s = 0.0;
-    std::string doing;
+    double longest_step_s = 0.0;
+    double save_s = 0.0;
     double last_sign_s = 0.0;      // when it last got on, by the launcher's clock
     double last_progress_s = 0.0;  // when its progress was last journaled
 
     std::optional<worker::Error> error;  // the first that is a cause, not a consequence
     std::optional<worker::Finished> finished;
     std::string death;
+    bool killed_from_outside = false;
+    std::vector<plan::Device> lost;  // devices that do not answer any more
     bool host_memory_died = false;
     std::string hang;
     std::int64_t memory_peak_bytes = 0;
@@ -86,7 +109,6 @@ class Executor {
   // executor.cpp: the loop
   Result<void> loop();
   Result<void> make_moves(const Moves& moves);
-  Result<void> heed_signals();
   void end_everything();
   Result<void> re_plan();
   Result<void> take_plan();
@@ -96,6 +118,22 @@ class Executor {
   const journal::JobRecord& record_of(const Live& live) const;
   const batch::Job& job_of(const std::string& name) const;
   Remainder remainder() const;
+  std::vector<plan::Device> excluded() const;
+
+  // executor_heed.cpp: what is asked from outside
+  Result<void> heed_signals();
+  Result<void> heed_requests();
+  Result<Answer> answer(const journal::Request& request);
+  Result<Answer> pause(Live& live);
+  Result<Answer> resume(const Live& live);
+  Result<Answer> cancel(Live& live);
+  Result<Answer> drain(const plan::Device& device, const journal::Request& request);
+  Result<Answer> add(const std::string& path);
+  Result<void> stop_everything(const std::string& reason);
+  Result<void> stop_job(Live& live, journal::JobState next, const std::string& reason);
+  Result<void> drain_device(const plan::Device& device, const std::string& reason);
+  void kill_the_late();
+  Live* living(const std::string& job);
 
   // executor_launch.cpp: from an assignment to living ranks
   Result<void> start(const plan::Assignment& assignment);
@@ -108,7 +146,9 @@ class Executor {
   Result<void> handle_step(Live& live, const worker::Step& step);
   Result<void> handle_beat(Live& live, const worker::Heartbeat& beat);
   void handle_death(Live& live, int rank, const worker::Ended& ended);
+  Result<void> handle_error(Live& live, int rank, const worker::Error& error);
   void look_for_hangs();
+  std::string stuck_rank(const Live& live, double now_s) const;
   Result<void> conclude_the_dead();
   Result<void> conclude(const Live& live);
   AttemptEnd end_of(const Live& live) const;
@@ -117,6 +157,7 @@ class Executor {
 
   Execution& execution_;
   journal::RunDirectory& directory_;
+  journal::ControlBox& box_;
   const Surroundings& around_;
   std::vector<std::unique_ptr<Live>> live_;
   Diagnostics failures_;
@@ -124,6 +165,12 @@ class Executor {
 
   bool stopping_ = false;
   bool stopped_at_once_ = false;
+  bool stopped_by_request_ = false;
+  int num_stop_requests_ = 0;
+  bool measure_ = false;
+  bool told_of_waiting_ = false;
+  double requests_seen_s_ = -std::numeric_limits<double>::infinity();
+  double looked_for_hangs_s_ = std::numeric_limits<double>::infinity();
   std::string re_plan_reason_;  // empty = the plan in force will do
   std::optional<plan::PlanProblem> planning_;
   std::string planning_reason_;

@@ -20,9 +20,6 @@ using journal::Event;
 using journal::EventKind;
 using journal::JobRecord;
 
-constexpr double kShortestStepLimitS = 60.0;
-constexpr double kStepLimitFactor = 20.0;
-
 const devices::Node* node_of(const devices::Machine& machine, const std::string& name) {
   const auto at = std::find_if(machine.nodes.begin(), machine.nodes.end(),
                                [&](const devices::Node& node) { return node.name == name; });
@@ -92,9 +89,9 @@ Result<std::vector<worker::Assign>> Executor::ranks_of(const plan::Assignment& a
                                            .device_class = node->device_class,
                                            .knobs = assignment.knobs};
   std::vector<worker::Assign> ranks =
-      profile::deal(job, execution_.batch->data.at(job.data), configuration, node->name, devices);
+      profile::deal(job, execution_.batch.data.at(job.data), configuration, node->name, devices);
   const journal::RunPaths& paths = directory_.paths();
-  const batch::RunSettings& settings = execution_.batch->run;
+  const batch::RunSettings& settings = execution_.batch.run;
   for (worker::Assign& assign : ranks) {
     assign.mode = worker::Mode::train;
     assign.job_directory = paths.job(job.name);
@@ -104,6 +101,8 @@ Result<std::vector<worker::Assign>> Executor::ranks_of(const plan::Assignment& a
     assign.to_step = assignment.to_step;
     assign.checkpoint_every = settings.checkpoint_every;
     assign.keep_checkpoints = settings.keep_checkpoints;
+    assign.max_skipped_steps = kMaxSkippedSteps;
+    assign.num_skipped_steps = record.num_skipped(assign.from_step);
     assign.log_every = settings.log_every;
   }
   return ranks;
@@ -118,13 +117,13 @@ Result<void> Executor::start(const plan::Assignment& assignment) {
   live->number = record.first_attempt + static_cast<int>(record.attempts.size());
   live->attempt = job.name + "#" + std::to_string(live->number);
   live->step = resume_step(record);
-  live->step_limit_s =
-      std::max(kShortestStepLimitS, kStepLimitFactor * (trial != nullptr ? trial->step_time_s : 0.0));
+  live->trial = trial;
+  live->devices = assignment.devices;
 
   SATURN_TRY(std::vector<worker::Assign> ranks, ranks_of(assignment, record));
   const std::string text = assignment.technique + " x" + std::to_string(assignment.devices.size());
-  SATURN_TRY_VOID(make_directories(directory_.paths().job(job.name)));
-  SATURN_TRY_VOID(write_job_description(job, execution_.batch->data.at(job.data), record.result_digest,
+  SATURN_TRY_VOID(directory_.make_job_directory(job.name));
+  SATURN_TRY_VOID(write_job_description(job, execution_.batch.data.at(job.data), record.result_digest,
                                         directory_.paths().job(job.name) + "/job.json"));
   for (const worker::Assign& assign : ranks) {
     SATURN_TRY_VOID(write_log_heading(assign.log_path, "attempt " + std::to_string(live->number) + ", " +
@@ -148,13 +147,14 @@ Result<void> Executor::start(const plan::Assignment& assignment) {
   double predicted_s = assignment.duration_s;
   if (trial != nullptr) {
     const profile::JobTime time =
-        profile::job_time(job, execution_.batch->run, *trial, live->step, assignment.to_step);
+        profile::job_time(job, execution_.batch.run, *trial, live->step, assignment.to_step);
     predicted_s = time.start_s + time.work_s;
   }
   details["predicted_s"] = predicted_s;
   Json& processes = details["ranks"] = Json::array();
 
   live->num_living = static_cast<int>(ranks.size());
+  live->signs.resize(ranks.size());
   live->last_sign_s = around_.clock->now_s();
   live->last_progress_s = live->last_sign_s;
   const Result<std::vector<worker::RankProcess>> launched =

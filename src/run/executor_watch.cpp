@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 
 #include "run/executor.h"
 #include "saturn/base/files.h"
+#include "saturn/base/units.h"
 
 namespace saturn::run {
 namespace {
@@ -17,7 +19,7 @@ using journal::JobState;
 
 constexpr double kProgressEveryS = 10.0;
 constexpr double kPeerGraceS = 1.0;
-constexpr double kSlowWorkLimitS = 900.0;  // loading, saving, evaluating: no step to measure them by
+constexpr double kLongestGapS = 2.0;  // between two looks; after a longer one this process itself was stopped
 
 // A path in the job's directory as the journal keeps it.
 std::string relative_to(const std::string& directory, const std::string& path) {
@@ -52,6 +54,7 @@ Result<void> Executor::handle(const worker::WorkerEvent& event) {
   if (at == live_.end()) return {};
   Live& live = **at;
   if (const auto* ended = std::get_if<worker::Ended>(&event.what)) {
+    live.signs[static_cast<std::size_t>(event.rank)].ended = true;
     handle_death(live, event.rank, *ended);
     return {};
   }
@@ -60,6 +63,8 @@ Result<void> Executor::handle(const worker::WorkerEvent& event) {
 
 Result<void> Executor::handle_message(Live& live, int rank, const worker::FromRank& message) {
   if (const auto* beat = std::get_if<worker::Heartbeat>(&message)) {
+    live.signs[static_cast<std::size_t>(rank)] = {
+        .beat_s = around_.clock->now_s(), .step = beat->step, .doing = beat->doing};
     return rank == 0 ? handle_beat(live, *beat) : Result<void>();
   }
   live.last_sign_s = around_.clock->now_s();
@@ -69,7 +74,16 @@ Result<void> Executor::handle_message(Live& live, int rank, const worker::FromRa
     checkpoint.details["step"] = saved->step;
     checkpoint.details["path"] = relative_to(directory_.paths().job(live.job), saved->path);
     checkpoint.details["save_s"] = saved->seconds;
+    live.save_s = std::max(live.save_s, saved->seconds);
     return append(std::move(checkpoint));
+  }
+  if (const auto* warning = std::get_if<worker::Warning>(&message)) {
+    Event told{.kind = EventKind::warning, .job = live.job, .attempt = live.number};
+    told.details["step"] = warning->step;
+    told.details["about"] = warning->about;
+    told.details["class"] = worker::to_string(warning->error_class);
+    told.details["message"] = warning->message;
+    return append(std::move(told));
   }
   if (const auto* metric = std::get_if<worker::Metric>(&message)) {
     Event measured{.kind = EventKind::metric, .job = live.job, .attempt = live.number};
@@ -77,11 +91,8 @@ Result<void> Executor::handle_message(Live& live, int rank, const worker::FromRa
     measured.details["values"] = finite_values(metric->values);
     return append(std::move(measured));
   }
-  if (const auto* error = std::get_if<worker::Error>(&message)) {
-    const bool consequence = error->error_class == worker::ErrorClass::peer_lost;
-    if (!live.error || (live.error->error_class == worker::ErrorClass::peer_lost && !consequence))
-      live.error = *error;
-  } else if (const auto* finished = std::get_if<worker::Finished>(&message)) {
+  if (const auto* error = std::get_if<worker::Error>(&message)) return handle_error(live, rank, *error);
+  if (const auto* finished = std::get_if<worker::Finished>(&message)) {
     live.memory_peak_bytes = std::max(live.memory_peak_bytes, finished->memory_peak_bytes);
     live.host_memory_peak_bytes += finished->host_memory_peak_bytes;
     if (rank == 0) {
@@ -92,11 +103,33 @@ Result<void> Executor::handle_message(Live& live, int rank, const worker::FromRa
   return {};
 }
 
+// The first that is a cause counts, not what its peers say of it.
+Result<void> Executor::handle_error(Live& live, int rank, const worker::Error& error) {
+  const bool consequence = error.error_class == worker::ErrorClass::peer_lost;
+  if (error.error_class == worker::ErrorClass::device_lost) {
+    const std::size_t each = live.devices.size() / live.signs.size();
+    const std::size_t first = static_cast<std::size_t>(rank) * each;
+    for (std::size_t i = first; i < first + each; ++i) live.lost.push_back(live.devices[i]);
+  }
+  if (!live.error || (live.error->error_class == worker::ErrorClass::peer_lost && !consequence))
+    live.error = error;
+  return {};
+}
+
 Result<void> Executor::handle_step(Live& live, const worker::Step& step) {
   const double now_s = around_.clock->now_s();
   live.step = step.step;
   live.step_time_s = step.step_time_s;
-  live.loss = step.loss;
+  live.longest_step_s = std::max(live.longest_step_s, step.step_time_s);
+  if (!step.skipped) live.loss = step.loss;
+  live.signs.front().step = step.step;
+  if (step.skipped) {
+    Event skipped{.kind = EventKind::skipped, .job = live.job, .attempt = live.number};
+    skipped.details["step"] = step.step;
+    put_finite(skipped.details, "loss", step.loss);
+    put_finite(skipped.details, "gradient_norm", step.gradient_norm);
+    SATURN_TRY_VOID(append(std::move(skipped)));
+  }
   const JobState state = record_of(live).state;
   const bool first = live.steps_done++ == 0;
   const bool resumed = state == JobState::saving;
@@ -137,6 +170,9 @@ void Executor::handle_death(Live& live, int rank, const worker::Ended& ended) {
   --live.num_living;
   live.host_memory_died |= ended.out_of_host_memory;
   const bool badly = ended.exit_code != 0 || ended.signal != 0;
+  const bool by_signal =
+      ended.signal == SIGTERM || ended.signal == SIGINT || ended.signal == SIGHUP || ended.signal == SIGQUIT;
+  if (badly && !ended.asked && live.death.empty()) live.killed_from_outside = by_signal;
   if (badly && !ended.asked && live.death.empty())
     live.death = "rank " + std::to_string(rank) + " ended with " + ended.reason;
   // Its peers wait for something that will not come.
@@ -146,19 +182,54 @@ void Executor::handle_death(Live& live, int rank, const worker::Ended& ended) {
   }
 }
 
+// ---- Hangs
+
 void Executor::look_for_hangs() {
   const double now_s = around_.clock->now_s();
+  // Nobody is to blame for the time that this process did not run.
+  const double gap_s = now_s - looked_for_hangs_s_;
+  looked_for_hangs_s_ = now_s;
+  const double forgiven_s = gap_s > kLongestGapS ? gap_s : 0.0;
   for (const auto& live : live_) {
-    if (live->killed || stopping_) continue;
-    const double limit_s =
-        live->doing == "step" ? live->step_limit_s : std::max(kSlowWorkLimitS, live->step_limit_s);
+    live->last_sign_s += forgiven_s;
+    for (Sign& sign : live->signs) {
+      if (sign.beat_s) *sign.beat_s += forgiven_s;
+    }
+    if (live->killed) continue;
     const double silent_s = now_s - live->last_sign_s;
-    if (silent_s < limit_s) continue;
-    live->hang = "no progress for " + std::to_string(static_cast<int>(silent_s)) + " s" +
-                 (live->doing.empty() ? "" : " while in " + in_quotes(live->doing));
+    const bool stands_still = silent_s >= hang_limit_s(live->doing, live->trial, live->longest_step_s);
+    const bool is_silent = std::any_of(live->signs.begin(), live->signs.end(), [&](const Sign& sign) {
+      return !sign.ended && sign.beat_s && now_s - *sign.beat_s >= kSilenceLimitS;
+    });
+    if (!stands_still && !is_silent) continue;
+    live->hang =
+        (is_silent ? "" : "no progress for " + format_duration(silent_s) + ": ") + stuck_rank(*live, now_s);
     live->killed = true;
     around_.launcher->stop(live->attempt, kPeerGraceS);
   }
+}
+
+// The rank that does not run, else the one that is behind the others, and what it was doing.
+std::string Executor::stuck_rank(const Live& live, double now_s) const {
+  const Sign* worst = nullptr;
+  bool is_silent = false;
+  for (const Sign& sign : live.signs) {
+    if (sign.ended) continue;
+    if (sign.beat_s && now_s - *sign.beat_s >= kSilenceLimitS) {
+      worst = &sign;
+      is_silent = true;
+      break;
+    }
+    if (worst == nullptr || sign.step < worst->step) worst = &sign;
+  }
+  if (worst == nullptr) return "none of its ranks lives";
+  const std::string rank = "rank " + std::to_string(worst - live.signs.data());
+  const std::string doing =
+      (worst->doing.empty() ? " before it began" : " while in " + in_quotes(worst->doing)) + ", after step " +
+      std::to_string(worst->step);
+  if (is_silent)
+    return rank + " gives no sign of life for " + format_duration(now_s - *worst->beat_s) + doing;
+  return rank + " stands still" + doing;
 }
 
 // ---- The end of an attempt
@@ -176,7 +247,7 @@ AttemptEnd Executor::end_of(const Live& live) const {
     end.error_class = "hang";
     end.message = live.hang;
   } else if (!live.death.empty()) {
-    end.error_class = "rank_lost";
+    end.error_class = live.killed_from_outside ? "killed" : "rank_lost";
     end.message = live.death;
   } else if (!live.finished && !stopping_) {
     end.error_class = "rank_lost";
@@ -200,7 +271,7 @@ Result<void> Executor::conclude_the_dead() {
 
 Result<void> Executor::conclude(const Live& live) {
   const AttemptEnd end = end_of(live);
-  const Verdict verdict = verdict_on(end, record_of(live), execution_.batch->run);
+  const Verdict verdict = verdict_on(end, record_of(live), execution_.batch.run);
   Event ended{.kind = EventKind::attempt_ended, .job = live.job, .attempt = live.number};
   Json& details = ended.details;
   details["next"] = journal::to_string(verdict.next);
@@ -226,6 +297,8 @@ Result<void> Executor::conclude(const Live& live) {
     failures_.push_back(failure_of(live, end.error_class, verdict.message));
     re_plan_reason_ = "job " + in_quotes(live.job) + " failed";
   }
+  for (const plan::Device& device : verdict.drain ? live.lost : std::vector<plan::Device>())
+    SATURN_TRY_VOID(drain_device(device, "job " + in_quotes(live.job) + ": " + end.message));
   if (verdict.strike) SATURN_TRY_VOID(strike(live, end.error_class + ": " + end.message));
   return {};
 }
@@ -252,7 +325,7 @@ Diagnostic Executor::failure_of(const Live& live, const std::string& error_class
                                 const std::string& message) const {
   const JobRecord& record = record_of(live);
   const std::string log = directory_.paths().log(live.job);
-  const batch::Batch& batch = *execution_.batch;
+  const batch::Batch& batch = execution_.batch;
   const bool again = record.num_failures() > 1;
   std::string expected = "a job that trains to its last step";
   if (again) {

@@ -33,6 +33,20 @@ bool is_of_gloo(const std::string& message) {
   return false;
 }
 
+/// What the CUDA runtime says of a GPU that is gone, and of nothing that a program can do wrong.
+bool is_of_lost_device(const std::string& message) {
+  for (const char* mark :
+       {"uncorrectable ECC error", "hardware stack error", "no CUDA-capable device is detected",
+        "all CUDA-capable devices are busy or unavailable", "uncorrectable NVLink error", "GPU is lost"})
+    if (message.find(mark) != std::string::npos) return true;
+  return false;
+}
+
+ErrorClass class_of(const std::string& message) {
+  if (is_of_lost_device(message)) return ErrorClass::device_lost;
+  return is_of_gloo(message) ? ErrorClass::peer_lost : ErrorClass::internal;
+}
+
 }  // namespace
 
 worker::Error classify(const std::exception_ptr& thrown) {
@@ -48,12 +62,12 @@ worker::Error classify(const std::exception_ptr& thrown) {
     return {ErrorClass::unsupported, error.what_without_backtrace()};
   } catch (const c10::Error& error) {
     const std::string message = error.what_without_backtrace();
-    return {is_of_gloo(message) ? ErrorClass::peer_lost : ErrorClass::internal, message};
+    return {class_of(message), message};
   } catch (const std::bad_alloc&) {
     return {ErrorClass::host_out_of_memory, "the machine has no more memory"};
   } catch (const std::exception& error) {
     const std::string message = error.what();
-    return {is_of_gloo(message) ? ErrorClass::peer_lost : ErrorClass::internal, message};
+    return {class_of(message), message};
   } catch (...) {
     return {ErrorClass::internal, "something that is no std::exception was thrown"};
   }

@@ -30,7 +30,7 @@ double now_s() {
 class Rank {
  public:
   Rank(const worker::Assign& assign, Controller& controller)
-      : assign_(assign), controller_(controller), born_s_(now_s()) {}
+      : assign_(assign), controller_(controller), born_s_(now_s()), num_skipped_(assign.num_skipped_steps) {}
 
   void run() {
     doing("loading");
@@ -90,6 +90,15 @@ class Rank {
     doing("step");
     const StepReport report = training_->step(take_requests(), agreed);
     if (agreed.save) asked_.save = false;
+    last_is_finite_ = report.finite;
+    if (!report.finite && ++num_skipped_ > assign_.max_skipped_steps) {
+      throw Failure(
+          ErrorClass::numerical,
+          "step " + std::to_string(training_->num_done()) + ": the loss is " + std::to_string(report.loss) +
+              " and the gradient norm " + std::to_string(report.gradient_norm) + ", in " +
+              std::to_string(num_skipped_) + (num_skipped_ == 1 ? " step" : " steps") +
+              " of this job; " + std::to_string(assign_.max_skipped_steps) + " may be skipped");
+    }
     return report;
   }
 
@@ -101,7 +110,8 @@ class Rank {
                                   .gradient_norm = done.gradient_norm,
                                   .step_time_s = done.step_time_s,
                                   .samples = done.num_rows,
-                                  .tokens = done.num_tokens});
+                                  .tokens = done.num_tokens,
+                                  .skipped = !done.finite});
   }
 
   // ---- train
@@ -119,8 +129,8 @@ class Rank {
       Requests agreed;
       const StepReport done = step(agreed);
       const std::int64_t at = training_->num_done();
-      metrics_["train_loss"] = done.loss;
-      if (at % std::max<std::int64_t>(1, assign_.log_every) == 0 || at == last) {
+      if (done.finite) metrics_["train_loss"] = done.loss;
+      if (!done.finite || at % std::max<std::int64_t>(1, assign_.log_every) == 0 || at == last) {
         write_line(done);
         report(done);
       }
@@ -136,7 +146,7 @@ class Rank {
       if (at < training_->num_steps()) {
         if (stop || segment_ends)
           save_at_once();
-        else if (agreed.save || due)
+        else if (agreed.save || (due && last_is_finite_))  // after a skipped step nothing is known to be good
           begin_save();
         if (stop) break;
       }
@@ -230,6 +240,7 @@ class Rank {
                  {"loss", done.loss},
                  {"learning_rate", done.learning_rate},
                  {"gradient_norm", done.gradient_norm}};
+    if (!done.finite) line["skipped"] = true;
     if (done.num_tokens > 0)
       line["tokens_per_s"] = static_cast<double>(done.num_tokens) / done.step_time_s;
     else
@@ -312,6 +323,8 @@ class Rank {
   std::optional<Training> training_;
   std::optional<MetricsFile> metrics_file_;  ///< rank 0 of a job that trains
   Requests asked_;
+  std::int64_t num_skipped_;  ///< of the whole job so far
+  bool last_is_finite_ = true;
   std::map<std::string, double> times_;
   std::map<std::string, double> metrics_;
 };

@@ -182,10 +182,8 @@ StepReport Training::step(const Requests& mine, Requests& agreed) {
   agreed = {
       .save = values[1] > 0.0, .end = values[2] > 0.0, .stop_at_step = static_cast<std::int64_t>(values[3])};
 
-  if (!stats.applied || !std::isfinite(report.loss))
-    throw Failure(ErrorClass::numerical, "step " + std::to_string(progress_.step + 1) + ": the loss is " +
-                                             std::to_string(report.loss) + " and the gradient norm " +
-                                             std::to_string(report.gradient_norm));
+  // A loss that is not finite has gradients that are not, unless no target depends on it.
+  report.finite = stats.applied && std::isfinite(report.loss);
   ++progress_.step;
   progress_.epoch = order_->epoch_of(progress_.step);
   progress_.step_of_epoch = progress_.step % order_->steps_per_epoch();

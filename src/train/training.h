@@ -30,6 +30,7 @@ struct StepReport {
   double step_time_s = 0.0;  ///< from asking for the batch to a synchronised device
   std::int64_t num_rows = 0;
   std::int64_t num_tokens = 0;
+  bool finite = true;  ///< false: loss or gradients were not, and no weight was changed
 };
 
 /// What rank 0 was asked to do; every rank learns it with the step's loss, and so at the same step.

@@ -44,6 +44,12 @@ const JobView* find(const RunView& run, const std::string& name) {
 // what is said above a live frame too.
 std::string sentence_of(const journal::Event& event, const RunView& run, const journal::RunState& state,
                         bool& matters) {
+  if (event.kind == journal::EventKind::device_changed) {
+    matters = true;
+    return "device " + event.details.value("node", "") + ":" +
+           std::to_string(event.details.value("device", 0)) + " " + event.details.value("happened", "") +
+           ": " + event.details.value("reason", "");
+  }
   const JobView* job = find(run, event.job);
   const journal::JobRecord* record = state.find(event.job);
   if (job == nullptr || record == nullptr) return "";
@@ -81,8 +87,18 @@ std::string sentence_of(const journal::Event& event, const RunView& run, const j
       matters = true;
       return job->name + ": " + journal::to_string(job->state) +
              (job->reason.empty() ? "" : ": " + job->reason);
+    case journal::EventKind::skipped:
+      matters = true;
+      return job->name + ": a number was not finite; the step was skipped (" +
+             std::to_string(record->skipped_steps.size()) + " so far)";
+    case journal::EventKind::warning:
+      matters = true;
+      return job->name + ": " + event.details.value("message", "");
     case journal::EventKind::run_started:
+    case journal::EventKind::device_changed:
     case journal::EventKind::batch_accepted:
+    case journal::EventKind::batch_added:
+    case journal::EventKind::requested:
     case journal::EventKind::planned:
     case journal::EventKind::training:
     case journal::EventKind::progress:

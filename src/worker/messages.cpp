@@ -19,15 +19,16 @@ using Names = std::array<std::pair<Enum, const char*>, N>;
 constexpr Names<Mode, 4> kModes = {
     {{Mode::train, "train"}, {Mode::trial, "trial"}, {Mode::load, "load"}, {Mode::verify, "verify"}}};
 
-constexpr Names<ErrorClass, 9> kErrorClasses = {{{ErrorClass::out_of_memory, "out_of_memory"},
-                                                 {ErrorClass::host_out_of_memory, "host_out_of_memory"},
-                                                 {ErrorClass::unsupported, "unsupported"},
-                                                 {ErrorClass::data, "data"},
-                                                 {ErrorClass::numerical, "numerical"},
-                                                 {ErrorClass::bad_configuration, "bad_configuration"},
-                                                 {ErrorClass::disk_full, "disk_full"},
-                                                 {ErrorClass::peer_lost, "peer_lost"},
-                                                 {ErrorClass::internal, "internal"}}};
+constexpr Names<ErrorClass, 10> kErrorClasses = {{{ErrorClass::out_of_memory, "out_of_memory"},
+                                                  {ErrorClass::host_out_of_memory, "host_out_of_memory"},
+                                                  {ErrorClass::unsupported, "unsupported"},
+                                                  {ErrorClass::data, "data"},
+                                                  {ErrorClass::numerical, "numerical"},
+                                                  {ErrorClass::bad_configuration, "bad_configuration"},
+                                                  {ErrorClass::disk_full, "disk_full"},
+                                                  {ErrorClass::device_lost, "device_lost"},
+                                                  {ErrorClass::peer_lost, "peer_lost"},
+                                                  {ErrorClass::internal, "internal"}}};
 
 template <class Enum, std::size_t N>
 std::string name_of(Enum value, const Names<Enum, N>& names) {
@@ -145,6 +146,8 @@ Json members(const Assign& assign) {
           {"trial_steps", assign.trial_steps},
           {"checkpoint_every", assign.checkpoint_every},
           {"keep_checkpoints", assign.keep_checkpoints},
+          {"max_skipped_steps", assign.max_skipped_steps},
+          {"num_skipped_steps", assign.num_skipped_steps},
           {"log_every", assign.log_every},
           {"seed", assign.seed}};
 }
@@ -179,6 +182,8 @@ void read(JsonReader& reader, Assign& assign) {
   assign.trial_steps = read_int(reader, "trial_steps");
   assign.checkpoint_every = reader.integer("checkpoint_every");
   assign.keep_checkpoints = read_int(reader, "keep_checkpoints");
+  assign.max_skipped_steps = reader.integer("max_skipped_steps");
+  assign.num_skipped_steps = reader.integer("num_skipped_steps");
   assign.log_every = reader.integer("log_every");
   assign.seed = read_unsigned(reader, "seed");
 }
@@ -224,7 +229,8 @@ Json members(const Step& step) {
           {"gradient_norm", number_json(step.gradient_norm)},
           {"step_time_s", number_json(step.step_time_s)},
           {"samples", step.samples},
-          {"tokens", step.tokens}};
+          {"tokens", step.tokens},
+          {"skipped", step.skipped}};
 }
 void read(JsonReader& reader, Step& step) {
   step.step = reader.integer("step");
@@ -234,6 +240,7 @@ void read(JsonReader& reader, Step& step) {
   step.step_time_s = read_number(reader, "step_time_s");
   step.samples = reader.integer("samples");
   step.tokens = reader.integer("tokens");
+  step.skipped = reader.boolean_or("skipped", false);
 }
 
 Json members(const CheckpointSaved& saved) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <limits>
 
@@ -196,8 +197,11 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
   const auto next_step = [&] {
     if (script.fault && attempt.done >= script.fault->after_step) {
       const bool hangs = script.fault->kind == ScriptedFault::Kind::hang;
-      return hangs ? attempt.begin(Phase::hanging, now_s, kHeartbeatS)
-                   : attempt.begin(Phase::failing, now_s, attempt.step_time_s(attempt.done + 1) / 2);
+      const bool freezes = script.fault->kind == ScriptedFault::Kind::freeze;
+      if (freezes) say_all(Heartbeat{.step = attempt.done, .doing = "step"});
+      return hangs || freezes
+                 ? attempt.begin(Phase::hanging, now_s, kHeartbeatS)
+                 : attempt.begin(Phase::failing, now_s, attempt.step_time_s(attempt.done + 1) / 2);
     }
     if (attempt.stop_at && attempt.done >= *attempt.stop_at)
       return assign.mode == Mode::trial
@@ -223,8 +227,11 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
       const double seconds = attempt.step_time_s(++attempt.done);
       const bool last = attempt.done >= attempt.target;
       if (attempt.done % std::max<std::int64_t>(assign.log_every, 1) == 0 || last) {
-        say(0,
-            FromRank(Step{.step = attempt.done, .loss = attempt.loss(attempt.done), .step_time_s = seconds}));
+        const double loss = attempt.loss(attempt.done);
+        say(0, FromRank(Step{.step = attempt.done,
+                             .loss = loss,
+                             .step_time_s = seconds,
+                             .skipped = !std::isfinite(loss)}));
       }
       const bool due = assign.checkpoint_every > 0 && attempt.done % assign.checkpoint_every == 0 && !last;
       const bool saves = assign.mode == Mode::train && (due || attempt.save) && !attempt.must_stop();
@@ -232,6 +239,13 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
     }
     case Phase::saving:
       attempt.save = false;
+      if (script.save_fails_of && script.save_fails_of(attempt.done)) {
+        say(0, FromRank(Warning{.step = attempt.done,
+                                .about = "checkpoint_not_saved",
+                                .error_class = ErrorClass::disk_full,
+                                .message = "no space left on device"}));
+        return attempt.must_stop() ? finish() : next_step();
+      }
       say(0, FromRank(CheckpointSaved{.step = attempt.done,
                                       .path = checkpoint_path(assign.job_directory, attempt.done),
                                       .seconds = script.save_s}));
@@ -239,7 +253,10 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
     case Phase::measuring:
       return finish();
     case Phase::hanging:
-      say_all(Heartbeat{.step = attempt.done, .doing = "step"});
+      for (int rank = 0; rank < attempt.num_ranks(); ++rank) {
+        const bool silent = script.fault->kind == ScriptedFault::Kind::freeze && rank == script.fault->rank;
+        if (!silent) say(rank, FromRank(Heartbeat{.step = attempt.done, .doing = "step"}));
+      }
       return attempt.begin(Phase::hanging, now_s, kHeartbeatS);
     case Phase::stopped:
       return end_all({.signal = attempt.stop_signal,

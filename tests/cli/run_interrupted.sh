@@ -1,4 +1,4 @@
-# The first signal saves what runs, ends it within three seconds and leaves no process; meanwhile a second run is refused.
+# The first signal saves what runs, ends it within its grace and leaves no process; meanwhile a second run is refused.
 [[ $SATURN_TRAIN == 1 ]] || skip "this build cannot train"
 for i in $(seq 400); do printf 'And God said Let there be light and there was light. %d\n' "$i"; done >text.txt
 cat >batch.toml <<'END'
@@ -36,7 +36,7 @@ status=0
 wait $controller || status=$?
 took=$((($(date +%s%N) - start) / 1000000))
 [[ $status == 143 ]] || broken "exit code $status, expected 143" first.err
-((took <= 4000)) || broken "it took $took ms to end" first.err
+((took <= 20000)) || broken "it took $took ms to end" first.err
 pids=$(grep -o '"pid":[0-9]*,"start_ticks"' runs/long/events.jsonl | grep -o '[0-9]*' || true)
 for pid in $pids; do
   if [[ -d /proc/$pid ]]; then broken "process $pid is left" first.err; fi
@@ -44,7 +44,4 @@ done
 has first.out pending
 run 0 "$SATURN" status runs/long
 has out "long: interrupted" "only"
-# What ends by itself has saved; what did not in its two seconds was ended, and begins again.
-if ((took < 2000)); then
-  grep -q '"event":"checkpoint"' runs/long/events.jsonl || broken "nothing was saved" first.err runs/long/events.jsonl
-fi
+grep -q '"event":"checkpoint"' runs/long/events.jsonl || broken "nothing was saved" first.err runs/long/events.jsonl

@@ -88,6 +88,18 @@ TEST_SUITE("run") {
     CHECK(next_moves({.state = state, .plan = plan, .selected = selected, .time_s = 8.0}).start.size() == 1);
   }
 
+  TEST_CASE("run/decide: nothing starts on an excluded device") {
+    const journal::RunState state{.jobs = {pending("a"), pending("b")}};
+    const plan::Plan plan{.assignments = {assignment("a", {0}, 0), assignment("b", {1}, 0)}};
+    const std::set<std::string> selected = {"a", "b"};
+    const std::vector<plan::Device> excluded = {{.node = "n", .index = 0}};
+    const Moves moves =
+        next_moves({.state = state, .plan = plan, .selected = selected, .excluded = excluded});
+    REQUIRE(moves.start.size() == 1);
+    CHECK(moves.start.front()->job == "b");
+    CHECK_FALSE(moves.finished);
+  }
+
   TEST_CASE("run/decide: a struck configuration does not start and does not stand in the way") {
     JobRecord struck = pending("a");
     struck.struck.push_back({.trial = "t-a"});
@@ -140,7 +152,12 @@ TEST_SUITE("run") {
         {"rank_lost", 0, JobState::pending, 1.0, false},
         {"hang", 1, JobState::pending, 2.0, false},
         {"internal", 2, JobState::failed, 0.0, false},
+        {"peer_lost", 0, JobState::pending, 1.0, false},
+        {"killed", 0, JobState::pending, 1.0, false},
+        {"device_lost", 7, JobState::pending, 0.0, false},
     };
+    std::set<std::string> without = {};
+    for (const std::string& name : failure_classes()) without.insert(name);
     for (const Row& row : rows) {
       CAPTURE(row.error_class);
       const AttemptEnd end{.step = 7, .error_class = row.error_class, .message = "m", .made_progress = true};
@@ -149,8 +166,11 @@ TEST_SUITE("run") {
       CHECK(verdict.next == row.next);
       CHECK(verdict.retry_after_s == row.retry_after_s);
       CHECK(verdict.strike == row.strike);
+      CHECK(verdict.drain == (row.error_class == "device_lost"));
       CHECK_FALSE(verdict.message.empty());
+      without.erase(row.error_class);
     }
+    CHECK(without.empty());
   }
 
   TEST_CASE("run/decide: the back-off doubles up to a minute and the same step three times is enough") {
@@ -174,6 +194,41 @@ TEST_SUITE("run") {
     CHECK(killed.next == JobState::pending);
     CHECK(killed.retry_after_s == 0.0);
     CHECK(verdict_on({.finished = true, .step = 10}, record, settings).next == JobState::done);
+    record.attempts.back().next = JobState::cancelled;
+    CHECK(verdict_on({.finished = true, .step = 6}, record, settings).next == JobState::cancelled);
+  }
+
+  TEST_CASE(
+      "run/decide: a configuration that fails twice before its first step is struck and a signal is not "
+      "blamed on a step") {
+    const batch::RunSettings patient{.max_restarts = 100};
+    AttemptEnd end{.step = 0, .error_class = "internal", .message = "m"};
+    CHECK_FALSE(verdict_on(end, with_failures(0, "internal", 0), patient).strike);
+    CHECK(verdict_on(end, with_failures(1, "internal", 0), patient).strike);
+    end.made_progress = true;
+    CHECK_FALSE(verdict_on(end, with_failures(1, "internal", 0), patient).strike);
+    const AttemptEnd killed{.step = 7, .error_class = "killed", .message = "m", .made_progress = true};
+    CHECK(verdict_on(killed, with_failures(9, "killed", 7), patient).next == JobState::pending);
+  }
+
+  TEST_CASE("run/decide: hang limits and grace follow what the trial measured") {
+    const profile::Trial trial{.step_time_s = 10.0,
+                               .step_time_spread_s = 1.0,
+                               .start_time_s = 2.0,
+                               .save_time_s = 40.0,
+                               .load_time_s = 30.0,
+                               .evaluate_time_s = 1.0,
+                               .end_time_s = 50.0};
+    CHECK(hang_limit_s("step", &trial, 0.0) == 20.0 * 13.0);
+    CHECK(hang_limit_s("step", &trial, 100.0) == 2000.0);
+    CHECK(hang_limit_s("loading", &trial, 0.0) == 20.0 * 32.0);
+    CHECK(hang_limit_s("saving", &trial, 0.0) == 800.0);
+    CHECK(hang_limit_s("evaluating", &trial, 0.0) == 300.0);
+    CHECK(hang_limit_s("writing the model", &trial, 0.0) == 1000.0);
+    CHECK(hang_limit_s("step", nullptr, 0.0) == 30.0);
+    CHECK(hang_limit_s("loading", nullptr, 0.0) == 900.0);
+    CHECK(stop_grace_s(&trial, 1.0, 1.0) == 5.0 + 2.0 * 10.0 + 3.0 * 40.0);
+    CHECK(stop_grace_s(nullptr, 1.0, 2.0) == 5.0 + 2.0 + 6.0);
   }
 }
 

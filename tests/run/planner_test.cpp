@@ -61,7 +61,8 @@ TEST_SUITE("run") {
 
   TEST_CASE("run/planner: the faults of a problem without a plan come back as they are") {
     plan::PlanProblem problem = two_jobs();
-    for (plan::Configuration& configuration : problem.jobs[1].configurations) configuration.num_devices = configuration.num_ranks = 3;
+    for (plan::Configuration& configuration : problem.jobs[1].configurations)
+      configuration.num_devices = configuration.num_ranks = 3;
     const std::unique_ptr<Planner> child = make_child_planner();
     REQUIRE(child->start(problem, {.time_limit_s = 5.0}).ok());
     const Result<plan::Plan> plan = wait_for(*child);

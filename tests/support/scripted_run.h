@@ -35,7 +35,10 @@ inline devices::Machine cpu_machine(int num_slots, std::int64_t memory_bytes = 0
 /// Writes down what it is told.
 class RecordingObserver final : public journal::RunObserver {
  public:
-  void on_note(const std::string& sentence) override { notes.push_back(sentence); }
+  void on_note(const std::string& sentence) override {
+    notes.push_back(sentence);
+    if (after_note) after_note(sentence);
+  }
   void on_plan(const plan::Plan& plan, const journal::RunState&) override { plans.push_back(plan); }
   void on_event(const journal::Event& event, const journal::RunState&) override {
     events.push_back(event);
@@ -64,6 +67,7 @@ class RecordingObserver final : public journal::RunObserver {
   std::vector<journal::Event> events;
   int num_steps = 0;
   std::function<void(const journal::Event&)> after_event;
+  std::function<void(const std::string&)> after_note;
 };
 
 /// One folder with a batch and its run directory; every `run` is a controller of its own.
@@ -91,7 +95,7 @@ class ScriptedRun {
   /// Jobs of 20 steps; `extra` goes into each [[job]].
   void write_batch(const std::vector<std::string>& jobs, const std::string& extra = "",
                    const std::string& run_settings = "checkpoint_every = 5\n",
-                   const std::string& lr_of_last = "1e-3") {
+                   const std::string& lr_of_last = "1e-3", const std::string& file_name = "batch.toml") {
     std::string text =
         "[batch]\nname = \"paper\"\nseed = 5\n[data.text]\nkind = \"text\"\npath = \"text.txt\"\n"
         "sequence_length = 16\n[run]\n" +
@@ -104,10 +108,11 @@ class ScriptedRun {
               "\"\nmodel = \"gpt2-toy\"\ndata = \"text\"\nsteps = 20\nbatch_size = 4\n" + techniques + extra +
               "[job.optimizer]\nlr = " + (i + 1 == jobs.size() ? lr_of_last : "1e-3") + "\n";
     }
-    REQUIRE(write_whole(batch_path(), text).ok());
+    REQUIRE(write_whole(file(file_name), text).ok());
   }
 
   std::string batch_path() const { return folder_.file("batch.toml"); }
+  std::string file(const std::string& name) const { return folder_.file(name); }
   std::string root() const { return folder_.file("run"); }
   journal::RunPaths paths() const { return journal::RunPaths(root()); }
   FakeClock& clock() { return clock_; }
@@ -121,8 +126,10 @@ class ScriptedRun {
     own.batch = &batch;
     own.machine = &machine;
     profile::SilentProfileObserver trials;
+    worker::Launcher* used = launcher.get();
+    if (wrap_launcher) used = &wrap_launcher(*launcher);
     return run::run_session(own, directory,
-                            {.launcher = launcher.get(),
+                            {.launcher = used,
                              .clock = &clock_,
                              .planner = planner.get(),
                              .observer = &observer,
@@ -151,6 +158,7 @@ class ScriptedRun {
   RecordingObserver observer;
   std::function<int()> stop_count;
   std::unique_ptr<worker::ScriptedLauncher> launcher;
+  std::function<worker::Launcher&(worker::ScriptedLauncher&)> wrap_launcher;
 
  private:
   TemporaryDirectory folder_;

@@ -36,6 +36,9 @@ TEST_SUITE("train") {
         {"no such kernel", [] { TORCH_CHECK_NOT_IMPLEMENTED(false, "no"); }, ErrorClass::unsupported},
         {"a fault of the data", fail(Kind::input, ErrorClass::data), ErrorClass::data},
         {"a full disk wherever it shows", fail(Kind::disk_full, ErrorClass::data), ErrorClass::disk_full},
+        {"a GPU that is gone (fault 21)",
+         [] { TORCH_CHECK(false, "CUDA error: uncorrectable ECC error encountered"); },
+         ErrorClass::device_lost},
         {"anything of LibTorch", [] { TORCH_CHECK(false, "no"); }, ErrorClass::internal},
         {"anything else", [] { throw 3; }, ErrorClass::internal},
     };

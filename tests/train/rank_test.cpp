@@ -216,6 +216,25 @@ TEST_SUITE("rank") {
     }
   }
 
+  TEST_CASE(
+      "train/rank: a step that is not finite changes no weight and is skipped within the budget (fault 9)") {
+    Attempt attempt;
+    attempt.job.optimizer.lr = 1e30;  // the first step throws the weights out of range
+    attempt.assign.max_skipped_steps = 3;
+    attempt.assign.num_skipped_steps = 1;
+    attempt.assign.checkpoint_every = 2;
+    const Told told = attempt.run(1);
+    const worker::Error error = only_error(told);
+    CHECK(error.error_class == worker::ErrorClass::numerical);
+    CHECK(error.message.find("in 4 steps of this job; 3 may be skipped") != std::string::npos);
+    int num_skipped = 0;
+    for (const worker::Step& step : told.steps) num_skipped += step.skipped ? 1 : 0;
+    CHECK(num_skipped == 2);
+    CHECK(!fs::exists(
+        attempt.directory.file("toy/checkpoints")));  // none of a state that was not proved finite
+    CHECK(!fs::exists(attempt.directory.file("toy/model")));
+  }
+
   TEST_CASE("train/rank: a rank that is killed takes its peer down and is the one to blame") {
     Attempt attempt;
     attempt.job.amount.value = 100000;

@@ -40,6 +40,8 @@ Assign full_assign() {
       .trial_steps = 7,
       .checkpoint_every = 100,
       .keep_checkpoints = 3,
+      .max_skipped_steps = 9,
+      .num_skipped_steps = 2,
       .log_every = 5,
       .seed = std::numeric_limits<std::uint64_t>::max()};
 }
@@ -74,7 +76,8 @@ TEST_SUITE("worker") {
           .gradient_norm = infinity,
           .step_time_s = 1e-9,
           .samples = 16,
-          .tokens = 2048}),
+          .tokens = 2048,
+          .skipped = true}),
           FromRank(CheckpointSaved{.step = 9, .path = "/a/b c", .seconds = 0.25}),
           FromRank(Metric{.step = 4, .values = {{"validation_loss", -infinity}, {"perplexity", 3.5}}}),
           FromRank(Warning{.step = 8,

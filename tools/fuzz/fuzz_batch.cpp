@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <string>
 
-#include "batch/read_batch_text.h"
 #include "saturn/base/check.h"
 #include "saturn/batch/identity.h"
+#include "saturn/batch/read_batch.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace saturn;

@@ -22,11 +22,14 @@ class SystemClock final : public Clock {
 class FakeClock final : public Clock {
  public:
   double now_s() const override { return now_s_; }
-  double unix_s() const override { return 1'700'000'000.0 + now_s_; }
+  double unix_s() const override { return unix_at_zero_s_ + now_s_; }
   void advance_s(double seconds) { now_s_ += seconds; }
+  /// As a wall clock that somebody sets.
+  void jump_unix_s(double seconds) { unix_at_zero_s_ += seconds; }
 
  private:
   double now_s_ = 0.0;
+  double unix_at_zero_s_ = 1'700'000'000.0;
 };
 
 }  // namespace saturn

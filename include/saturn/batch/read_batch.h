@@ -14,4 +14,9 @@ namespace saturn::batch {
 /// and `tokenizer` is the absolute path of the tokenizer.
 Result<Batch> read_batch(const std::string& path, const text::CorpusProgress& progress);
 
+/// As `read_batch`, on content that is in memory; relative paths within start at the folder of `path`, which need
+/// not exist.
+Result<Batch> read_batch_text(const std::string& path, std::string text,
+                              const text::CorpusProgress& progress = {});
+
 }  // namespace saturn::batch

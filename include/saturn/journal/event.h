@@ -27,12 +27,17 @@ enum class EventKind {
   saving,           ///< step
   checkpoint,       ///< step, path, save_s
   metric,           ///< step, values {}
-  stopping,         ///< reason
-  attempt_ended,    ///< next (a JobState), class, message, step, retry_after_s?, drop_checkpoint?, metrics {}?,
-                    ///< times {}?, memory_peak_bytes?, host_memory_peak_bytes?
+  stopping,       ///< reason, next? (pending, paused or cancelled: what the job is once its ranks have ended)
+  attempt_ended,  ///< next (a JobState), class, message, step, retry_after_s?, drop_checkpoint?, metrics {}?,
+                  ///< times {}?, memory_peak_bytes?, host_memory_peak_bytes?
+  skipped,        ///< step, loss?, gradient_norm?: a number was not finite, and no weight was changed
+  warning,         ///< step, about (checkpoint_not_saved, checkpoint_damaged), class, message: the rank goes on
   struck,  ///< technique, num_devices, num_ranks, knobs, trial, reason: this configuration is not tried again
   job_changed,  ///< happened (a JobEvent of pause, resume, cancel, stop_early, reset, fail), reason
-  run_ended,    ///< outcome (done, failed, interrupted, stopped), exit_code
+  requested,    ///< id, verb, target?, accepted, answer: what somebody asked of the run, and what came of it
+  batch_added,  ///< file, path, digest, jobs [{name, result_digest, num_steps}]: these jobs join the batch
+  device_changed,  ///< node, device, happened (drained, returned), reason
+  run_ended,       ///< outcome (done, failed, interrupted, stopped), exit_code
 };
 
 struct Event {

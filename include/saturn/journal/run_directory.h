@@ -92,6 +92,9 @@ class RunDirectory {
   /// Errors: Kind::disk_full, Kind::machine; the line is then cut off again, and the state is unchanged.
   Result<Event> append(Event event);
 
+  /// Makes jobs/<name>, and refuses a link that was planted there.
+  Result<void> make_job_directory(const std::string& name);
+
   /// Moves jobs/<name> to replaced/<name>.NNN, so that a new beginning finds nothing. Good where it is
   /// absent.
   Result<void> set_aside_job(const std::string& name);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,8 +41,9 @@ struct Attempt {
   std::optional<double> first_step_s;  ///< run time at the end of the first step
   std::optional<double> end_s;         ///< absent while it runs
   std::int64_t last_step = 0;
-  bool requested = false;   ///< it was asked to stop: its end is no failure
-  std::string error_class;  ///< empty unless it failed
+  bool requested = false;             ///< it was asked to stop: its end is no failure
+  JobState next = JobState::pending;  ///< what the job is after a stop that was asked for
+  std::string error_class;            ///< empty unless it failed
   std::string message;
 };
 
@@ -70,6 +72,8 @@ struct JobRecord {
   int first_attempt = 1;          ///< number of attempts[0], or of the next one
   std::optional<Checkpoint> checkpoint;
   std::vector<Struck> struck;
+  std::set<std::int64_t> skipped_steps;  ///< whose loss or gradients were not finite
+  int num_failed_saves = 0;
   double not_before_s = 0.0;  ///< run time before which no attempt starts (back-off)
 
   std::int64_t step = 0;  ///< last journaled step
@@ -84,6 +88,15 @@ struct JobRecord {
   double time_s(double now_s) const;
   /// Attempts that ended by a failure since the last reset.
   int num_failures() const;
+  /// Steps up to `step` that were skipped.
+  int num_skipped(std::int64_t step) const;
+};
+
+/// A batch whose jobs joined the run after its own.
+struct Addition {
+  std::string file;  ///< the copy in the run directory
+  std::string path;  ///< where the user's file is
+  std::string digest;
 };
 
 struct PlanRecord {
@@ -101,7 +114,9 @@ struct RunState {
   std::string batch_file;  ///< the copy in the run directory
   std::string batch_path;  ///< where the user's file is
   std::string batch_digest;
-  std::vector<JobRecord> jobs;  ///< of the batch in force, in its order
+  std::vector<Addition> additions;
+  std::vector<JobRecord> jobs;        ///< of the batch in force, in its order, then those that were added
+  std::vector<plan::Device> drained;  ///< devices that take no new attempts
   std::vector<PlanRecord> plans;
   std::size_t num_plans_before = 0;  ///< plans of earlier controllers
   int controller_pid = 0;            ///< of the last controller

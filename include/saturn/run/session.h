@@ -44,6 +44,7 @@ struct SessionResult {
   journal::Summary summary;
   Diagnostics faults;  ///< why jobs failed; empty where all is done
   bool interrupted = false;
+  int exit_code = 0;  ///< of `saturn run`, as the journal has it
 };
 
 /// Accepts the batch (resetting the jobs whose definition changed), makes what is missing or stale, runs what

@@ -18,7 +18,7 @@
 namespace saturn::worker {
 
 /// Raised whenever a message changes; a worker that speaks another version is ended at its `ready`.
-inline constexpr int kProtocolVersion = 2;
+inline constexpr int kProtocolVersion = 3;
 
 /// How the ranks of an attempt find each other: over loopback, on a port that is already bound.
 struct Rendezvous {
@@ -61,7 +61,9 @@ struct Assign {
   int trial_steps = 0;
   std::int64_t checkpoint_every = 0;  ///< steps; 0 = only when asked
   int keep_checkpoints = 2;
-  std::int64_t log_every = 1;  ///< steps
+  std::int64_t max_skipped_steps = 0;  ///< of the whole job, for numbers that are not finite
+  std::int64_t num_skipped_steps = 0;  ///< of them, up to from_step
+  std::int64_t log_every = 1;          ///< steps
   std::uint64_t seed = 0;
 
   bool operator==(const Assign&) const = default;
@@ -111,6 +113,7 @@ struct Step {
   double step_time_s = 0;
   std::int64_t samples = 0;  ///< in this step
   std::int64_t tokens = 0;   ///< in this step; 0 where the data has none
+  bool skipped = false;      ///< a number was not finite, and no weight was changed
   bool operator==(const Step&) const = default;
 };
 
@@ -137,7 +140,8 @@ enum class ErrorClass {
   numerical,
   bad_configuration,
   disk_full,
-  peer_lost,  ///< another rank went away: that rank's end is the cause
+  device_lost,  ///< the device does not answer any more
+  peer_lost,    ///< another rank went away: that rank's end is the cause
   internal,
 };
 

@@ -19,9 +19,10 @@ namespace saturn::worker {
 /// What goes wrong in an attempt, while it computes the step after `after_step`.
 struct ScriptedFault {
   enum class Kind {
-    error,  ///< every rank sends `error_class` and exits with code 1
-    death,  ///< `signal` ends rank `rank`; its peers say peer_lost and exit
-    hang,   ///< nothing any more but heartbeats, until it is stopped
+    error,   ///< every rank sends `error_class` and exits with code 1
+    death,   ///< `signal` ends rank `rank`; its peers say peer_lost and exit
+    hang,    ///< nothing any more but heartbeats, until it is stopped
+    freeze,  ///< as hang, and rank `rank` does not even beat any more
   };
   Kind kind = Kind::error;
   std::int64_t after_step = 0;
@@ -39,7 +40,8 @@ struct Script {
   double save_s = 0.0;   ///< a checkpoint, and once in a trial
   double step_time_s = 1.0;
   std::function<double(std::int64_t step)> step_time_s_of = {};  ///< in place of `step_time_s`
-  std::function<double(std::int64_t step)> loss_of = {};         ///< default: 1 / step
+  std::function<double(std::int64_t step)> loss_of = {};         ///< default: 1 / step; not finite: skipped
+  std::function<bool(std::int64_t step)> save_fails_of = {};     ///< the disk is full when `step` is saved
   std::map<std::string, double> metrics = {};                    ///< of the validation at the end
   std::int64_t memory_peak_bytes = 0;
   std::int64_t host_memory_peak_bytes = 0;
