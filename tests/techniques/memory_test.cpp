@@ -68,6 +68,7 @@ TEST_SUITE("techniques") {
     const std::vector<Way> ways = {
         {"single", 1},
         {"ddp", 2},
+        {"ddp", 2, {{"shard_optimizer", true}}},
         {"fsdp", 2},
         {"fsdp", 4, {{"checkpointing", "full"}}},
         {"fsdp", 2, {{"reshard_after_forward", false}}},

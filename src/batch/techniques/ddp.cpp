@@ -17,7 +17,12 @@ std::vector<Configuration> candidates(const Job&, const DeviceGroup& devices) {
   return {configuration("ddp", devices, num_whole_devices(devices))};
 }
 
+bool shards_optimizer(const Configuration& one) {
+  return one.knobs.value("shard_optimizer", false);
+}
+
 // Gradients live from the start in the buckets that are summed: there is one copy of them, and all of it.
+// With a sharded optimiser a rank has the moments of its share of the weights alone.
 std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, const Configuration& one) {
   const ParameterCounts parameters = parameter_counts(job.model);
   const ActivationBytes activations =
@@ -25,17 +30,20 @@ std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, cons
   // The head's gradient is made beside the bucket it is then added into; what earlier micro-batches add up is
   // beside the buckets altogether.
   const std::int64_t beside = job.micro_batches > 1 ? parameters.all : parameters.head_table;
-  return state_bytes_per_parameter(job).all() * parameters.all + 4 * beside +
+  const StateBytes state = state_bytes_per_parameter(job);
+  const std::int64_t moments = state.optimizer * parameters.all / (shards_optimizer(one) ? one.num_ranks : 1);
+  return (state.all() - state.optimizer) * parameters.all + moments + 4 * beside +
          activations.kept(job.model.num_layers, checkpointing_in(one)) + activations.head;
 }
 
-// All but the first bucket is sent while backward goes on.
+// All but the first bucket is sent while backward goes on; updated shares of the weights are waited for.
 double predicted_step_time_s(const Job& job, const DataSource& data, const Configuration& one) {
   const Rates rates = rates_of(one.device_class, job.precision);
   const double compute_s = compute_time_s(job, data, checkpointing_in(one), rates, one.num_devices);
   const double sent_s =
       2 * collective_time_s(4.0 * static_cast<double>(job.model.num_parameters), one.num_ranks, rates);
-  return compute_s + std::max(0.1 * sent_s, sent_s - compute_s / 2);
+  const double updates_s = shards_optimizer(one) ? sent_s / 2 : 0.0;
+  return compute_s + std::max(0.1 * sent_s, sent_s - compute_s / 2) + updates_s;
 }
 
 }  // namespace
