@@ -19,6 +19,7 @@
 #include "profile/statistics.h"
 #include "saturn/base/files.h"
 #include "saturn/base/units.h"
+#include "saturn/profile/attempt_end.h"
 #include "saturn/profile/ranks.h"
 
 namespace saturn::profile {
@@ -42,7 +43,7 @@ bool is_shared(const devices::Device& device) {
 }
 
 // One trial that runs.
-struct Running {
+struct Running : AttemptEnd {
   Trial trial;
   std::string attempt;
   std::string directory;
@@ -53,15 +54,10 @@ struct Running {
   double first_step_s = 0.0;  // when its report came; 0 before
   std::vector<double> step_times_s;
   int num_steps_seen = 0;
-  std::optional<worker::Error> error;  // the first that is a cause, not a consequence
-  std::optional<worker::Finished> finished;
   double finished_s = 0.0;
   double ended_s = 0.0;
   std::int64_t memory_peak_bytes = 0;
   std::int64_t host_memory_peak_bytes = 0;
-  std::string death;
-  bool host_memory_died = false;
-  bool timed_out = false;
   bool stopped = false;
   bool timing_is_over = false;
   int num_living = 0;
@@ -405,9 +401,7 @@ void Measurement::handle(Running& running, const worker::WorkerEvent& event) {
     // The next trial's processes load their library while this one is saved and loaded.
     if (!is_over_) launcher_.set_num_standby(num_ranks_of_next(running));
   } else if (const auto* error = std::get_if<worker::Error>(&message)) {
-    const bool consequence = error->error_class == worker::ErrorClass::peer_lost;
-    if (!running.error || (running.error->error_class == worker::ErrorClass::peer_lost && !consequence))
-      running.error = *error;
+    running.hear(*error);
   } else if (const auto* finished = std::get_if<worker::Finished>(&message)) {
     running.memory_peak_bytes = std::max(running.memory_peak_bytes, finished->memory_peak_bytes);
     running.host_memory_peak_bytes += finished->host_memory_peak_bytes;
@@ -444,11 +438,6 @@ void Measurement::check_deadlines() {
 
 // ---- Concluding
 
-double time_of(const worker::Finished& finished, const char* name) {
-  const auto at = finished.times.find(name);
-  return at == finished.times.end() || !std::isfinite(at->second) ? 0.0 : std::max(0.0, at->second);
-}
-
 Trial Measurement::concluded(const Running& running) const {
   Trial trial = running.trial;
   const std::string log = running.directory + "/log.txt";
@@ -457,32 +446,10 @@ Trial Measurement::concluded(const Running& running) const {
     trial.reason = reason;
     return trial;
   };
-  using worker::ErrorClass;
-  // A peer that says its neighbour is gone names no cause where the neighbour's own end is known.
-  const bool consequence = running.error && running.error->error_class == ErrorClass::peer_lost;
-  if (running.error && !(consequence && (running.host_memory_died || !running.death.empty()))) {
-    const std::string& message = running.error->message;
-    switch (running.error->error_class) {
-      case ErrorClass::out_of_memory:
-      case ErrorClass::host_out_of_memory:
-        trial.needed_bytes = running.error->needed_bytes;
-        return failed(Outcome::out_of_memory, message);
-      case ErrorClass::unsupported:
-        return failed(Outcome::unsupported, message);
-      default:
-        return failed(Outcome::failed,
-                      worker::to_string(running.error->error_class) + ": " + message + "; see " + log);
-    }
+  if (const auto failure = failure_of(running, batch_.profile.trial_timeout_s, log)) {
+    trial.needed_bytes = failure->needed_bytes;
+    return failed(failure->outcome, failure->reason);
   }
-  if (running.host_memory_died)
-    return failed(Outcome::out_of_memory, "the system ended it for want of host memory");
-  if (running.timed_out) {
-    return failed(Outcome::failed, "not done after " + format_duration(batch_.profile.trial_timeout_s) +
-                                       " ([profile] trial_timeout); see " + log);
-  }
-  if (!running.finished)
-    return failed(Outcome::failed,
-                  (running.death.empty() ? "it ended too early" : running.death) + "; see " + log);
   if (running.step_times_s.empty()) return failed(Outcome::failed, "it timed no step; see " + log);
 
   trial.outcome = Outcome::ok;

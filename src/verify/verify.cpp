@@ -15,6 +15,7 @@
 #include "saturn/batch/check_devices.h"
 #include "saturn/batch/identity.h"
 #include "saturn/checkpoint/manifest.h"
+#include "saturn/profile/attempt_end.h"
 #include "saturn/profile/ranks.h"
 
 namespace saturn::verify {
@@ -24,16 +25,10 @@ constexpr double kPollS = 0.25;
 constexpr double kStopGraceS = 1.0;
 
 using profile::Outcome;
-using worker::ErrorClass;
 
 /// What one attempt said until all its ranks had ended.
-struct Heard {
+struct Heard : profile::AttemptEnd {
   std::vector<double> losses;
-  std::optional<worker::Error> error;  // a cause rather than a consequence, where one was told
-  std::optional<worker::Finished> finished;
-  std::string death;
-  bool host_memory_died = false;
-  bool timed_out = false;
   int num_living = 0;
   bool stopped = false;
 };
@@ -176,7 +171,8 @@ class Verification {
       assign.trial_steps = request_.num_steps;
     }
     observer_.on_started(job.name, configuration, directory);
-    Heard heard{.num_living = static_cast<int>(launch.ranks.size())};
+    Heard heard;
+    heard.num_living = static_cast<int>(launch.ranks.size());
     const std::string attempt = launch.attempt;
     const double deadline_s = clock_.now_s() + batch_.profile.trial_timeout_s;
     SATURN_TRY_VOID(launcher_.launch(std::move(launch)));
@@ -227,8 +223,7 @@ class Verification {
       heard.losses.push_back(step->loss);
       observer_.on_step(static_cast<int>(step->step), request_.num_steps);
     } else if (const auto* error = std::get_if<worker::Error>(&message)) {
-      const bool known = heard.error && heard.error->error_class != ErrorClass::peer_lost;
-      if (!known) heard.error = *error;
+      heard.hear(*error);
     } else if (const auto* finished = std::get_if<worker::Finished>(&message)) {
       if (event.rank == 0) heard.finished = *finished;
     }
@@ -242,29 +237,11 @@ class Verification {
       compared.reason = reason;
       return compared;
     };
-    const std::string log = "; see " + join_path(directory, "log.txt");
-    const bool consequence = heard.error && heard.error->error_class == ErrorClass::peer_lost;
-    if (heard.error && !(consequence && (heard.host_memory_died || !heard.death.empty()))) {
-      const std::string& message = heard.error->message;
-      switch (heard.error->error_class) {
-        case ErrorClass::out_of_memory:
-        case ErrorClass::host_out_of_memory:
-          return as(Outcome::out_of_memory, message);
-        case ErrorClass::unsupported:
-          return as(Outcome::unsupported, message);
-        default:
-          return as(Outcome::failed, worker::to_string(heard.error->error_class) + ": " + message + log);
-      }
-    }
-    if (heard.host_memory_died)
-      return as(Outcome::out_of_memory, "the system ended it for want of host memory");
-    if (heard.timed_out)
-      return as(Outcome::failed, "not done after " + format_duration(batch_.profile.trial_timeout_s) +
-                                     " ([profile] trial_timeout)" + log);
-    if (!heard.finished)
-      return as(Outcome::failed, (heard.death.empty() ? "it ended too early" : heard.death) + log);
+    const std::string log = join_path(directory, "log.txt");
+    if (const auto failure = profile::failure_of(heard, batch_.profile.trial_timeout_s, log))
+      return as(failure->outcome, failure->reason);
     if (std::ssize(heard.losses) != request_.num_steps)
-      return as(Outcome::failed, "it reported " + std::to_string(heard.losses.size()) + " steps" + log);
+      return as(Outcome::failed, "it reported " + std::to_string(heard.losses.size()) + " steps; see " + log);
     if (!heard.finished->knobs.empty()) compared.configuration.knobs = heard.finished->knobs;
     return as(Outcome::ok, "");
   }
