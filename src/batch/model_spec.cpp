@@ -303,6 +303,18 @@ double flops_per_token(const ModelSpec& model, int sequence_length) {
   return 6.0 * busy + 12.0 * model.num_layers * model.width * static_cast<double>(sequence_length);
 }
 
+std::optional<std::string> head_split_refusal(const ModelSpec& model, int num_ranks) {
+  const auto uneven = [&](std::int64_t count, const std::string& what) {
+    return "cannot split " + std::to_string(count) + " " + what + " over " + std::to_string(num_ranks) +
+           " ranks evenly";
+  };
+  if (model.num_heads % num_ranks != 0) return uneven(model.num_heads, "attention heads");
+  const auto shared = model.sizes.find("kv_heads");  // of grouped queries
+  if (shared != model.sizes.end() && shared->get<std::int64_t>() % num_ranks != 0)
+    return uneven(shared->get<std::int64_t>(), "heads of keys and values");
+  return std::nullopt;
+}
+
 Json to_json(const ModelSpec& model) {
   return {
       {"family", model.family}, {"name", model.name}, {"directory", model.directory}, {"sizes", model.sizes}};

@@ -68,9 +68,8 @@ Result<void> check_splits(const Model& model, const batch::ModelSpec& spec, int 
   const auto refused = [&](const std::string& what, const std::string& expected) {
     return Diagnostic{.what = what + " over " + std::to_string(num_ranks) + " ranks", .expected = expected};
   };
-  if (spec.num_heads % num_ranks != 0)
-    return refused("cannot split " + std::to_string(spec.num_heads) + " attention heads",
-                   "a number of ranks that divides the heads");
+  if (const auto why = batch::head_split_refusal(spec, num_ranks))
+    return Diagnostic{.what = *why, .expected = "a number of ranks that divides the heads"};
   bool any = false;
   for (const ParameterPtr& parameter : model.parameters()) {
     const Split& split = parameter->split;

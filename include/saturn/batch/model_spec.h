@@ -38,6 +38,9 @@ struct ModelSpec {
 /// Source: 6 N + 12 layers width T, N without position embeddings (nanoGPT model.py, PaLM appendix B).
 double flops_per_token(const ModelSpec& model, int sequence_length);
 
+/// Why a tensor group of `num_ranks` ranks cannot split the attention of `model`; nothing where it can.
+std::optional<std::string> head_split_refusal(const ModelSpec& model, int num_ranks);
+
 /// Reads `model` as a batch writes it: a preset, else a path relative to `base_directory`.
 ///
 /// Errors: every fault of the file at its line; an unknown name with the nearest preset, at `asked_at`.

@@ -11,10 +11,7 @@ std::optional<std::string> refusal(const Job& job, const DeviceGroup& devices) {
   if (auto why = several_ranks_refusal(devices)) return why;
   const int num_ranks = num_whole_devices(devices);
   if (job.model.num_heads == 0) return "needs a model with attention heads to split";
-  if (job.model.num_heads % num_ranks != 0)
-    return "cannot split " + std::to_string(job.model.num_heads) + " attention heads over " +
-           std::to_string(num_ranks) + " ranks evenly";
-  return std::nullopt;
+  return head_split_refusal(job.model, num_ranks);
 }
 
 std::vector<Configuration> candidates(const Job&, const DeviceGroup& devices) {
