@@ -2,6 +2,7 @@
 // writing it for checkpoints.
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 
@@ -186,6 +187,14 @@ void StreamedModel::tune_residence() {
   settle();
   std::int64_t room =
       static_cast<std::int64_t>((1.0 - kReserve) * static_cast<double>(use.limit_bytes)) - use.peak_bytes;
+  // Gradients on their way out may have left the device early in that step, and may leave it late in others.
+  std::int64_t leaving = 0;
+  for (const Slice& slice : slices_) {
+    std::int64_t bytes = 0;
+    for (const Use& use : slice.uses) bytes += 4 * held_[use.held].parameter->num_elements();
+    leaving = std::max(leaving, bytes);
+  }
+  room -= leaving;
   const at::NoGradGuard no_grad;
   for (const std::size_t index : order_of_residence()) {
     Slice& slice = slices_[index];

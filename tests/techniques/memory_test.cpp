@@ -72,6 +72,7 @@ TEST_SUITE("techniques") {
         {"fsdp", 2},
         {"fsdp", 4, {{"checkpointing", "full"}}},
         {"fsdp", 2, {{"reshard_after_forward", false}}},
+        {"tensor", 2},
         {"offload", 1, {{"resident", 0}}},
         {"offload", 1, {{"resident", 3}}},
     };
@@ -162,7 +163,8 @@ TEST_SUITE("techniques") {
     GroupRun rest = in_way(run, {"offload", 1, knobs});
     rest.resume_from = half.save_to;
     const GroupResult resumed = run_well(rest);
-    CHECK(resumed.state == again.state);
+    REQUIRE(resumed.state.size() > 0);
+    for (const auto& [name, values] : resumed.state) CHECK(values == again.state.at(name));
     CHECK(largest_peak(resumed) <= limit);
   }
 }

@@ -102,17 +102,20 @@ void append_state(std::string& bytes, const std::string& prefix, train::Techniqu
 /// Final weights come whole, and are those that this rank holds a part of.
 void check_gathered(train::Technique& technique, bool is_first) {
   const auto parameters = technique.model().parameters();
-  std::vector<at::Tensor> whole;
+  std::vector<std::vector<float>> whole;  // outside the limit that tensors keep
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const at::Tensor weight = technique.gather_weight(i);
-    if (is_first) whole.push_back(weight.clone());
+    if (!is_first) continue;
+    const at::Tensor flat = weight.contiguous();
+    const float* values = flat.const_data_ptr<float>();
+    whole.emplace_back(values, values + weight.numel());
   }
   if (!is_first) return;
   train::require(technique.for_each_state([&](const train::StateTensor& state) -> Result<void> {
     if (state.role != "weight") return {};
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       if (parameters[i]->name != state.name) continue;
-      at::Tensor part = whole[i];
+      at::Tensor part = at::from_blob(whole[i].data(), parameters[i]->shape, at::kFloat);
       for (std::int64_t d = 0; d < part.dim(); ++d)
         part = part.narrow(d, state.offsets[static_cast<std::size_t>(d)], state.piece.size(d));
       if (!at::equal(part, state.piece))
