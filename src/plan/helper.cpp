@@ -1,4 +1,4 @@
-// Fork, a pair of pipes, and length-prefixed reports. The controller has one thread, so the child may go on
+// Fork, a pair of sockets, and length-prefixed reports. The controller has one thread, so the child may go on
 // with everything it inherited.
 
 #include "plan/helper.h"
@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,7 +60,7 @@ Report decode_report(const char* at) {
 
 bool Link::flush() {
   while (!unsent_.empty()) {
-    const ssize_t wrote = ::write(write_.get(), unsent_.data(), unsent_.size());
+    const ssize_t wrote = ::send(fd_.get(), unsent_.data(), unsent_.size(), MSG_NOSIGNAL);
     if (wrote >= 0) {
       unsent_.erase(0, static_cast<std::size_t>(wrote));
     } else if (errno == EAGAIN) {
@@ -82,15 +83,15 @@ bool Link::send(const Report& report) {
 
 std::vector<Report> Link::receive(double wait_s) {
   flush();
-  pollfd ready{read_.get(), POLLIN, 0};
+  pollfd ready{fd_.get(), POLLIN, 0};
   int timeout_ms = static_cast<int>(std::ceil(std::min(wait_s, 1e6) * 1000.0));
   while (!closed_ && ::poll(&ready, 1, timeout_ms) > 0) {
     timeout_ms = 0;
     char bytes[65536];
-    const ssize_t got = ::read(read_.get(), bytes, sizeof bytes);
+    const ssize_t got = ::read(fd_.get(), bytes, sizeof bytes);
     if (got > 0) {
       buffer_.append(bytes, static_cast<std::size_t>(got));
-    } else if (got == 0 || errno != EINTR) {
+    } else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
       closed_ = true;
     }
   }
@@ -108,40 +109,30 @@ std::vector<Report> Link::receive(double wait_s) {
 }
 
 std::unique_ptr<Helper> Helper::start(const std::function<void(Link&)>& work) {
-  int down[2];
-  int up[2];
-  if (::pipe2(down, O_CLOEXEC) != 0) return nullptr;
-  if (::pipe2(up, O_CLOEXEC) != 0) {
-    ::close(down[0]);
-    ::close(down[1]);
-    return nullptr;
-  }
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return nullptr;
+  FileDescriptor parents(ends[0]);
+  FileDescriptor childs(ends[1]);
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
-  if (child < 0) {
-    for (const int fd : {down[0], down[1], up[0], up[1]}) ::close(fd);
-    return nullptr;
-  }
+  if (child < 0) return nullptr;
   if (child == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(0);
     // Ctrl-C is for the parent, which then ends this process.
     ::signal(SIGINT, SIG_IGN);
     ::signal(SIGTERM, SIG_DFL);
-    ::signal(SIGPIPE, SIG_IGN);
     // CBC prints however often it is told not to.
     const int null_fd = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
     if (null_fd >= 0) ::dup2(null_fd, STDOUT_FILENO);
-    ::close(down[1]);
-    ::close(up[0]);
-    Link link(down[0], up[1]);
+    parents.reset();
+    Link link(std::move(childs));
     work(link);
     ::_exit(0);
   }
-  ::close(down[0]);
-  ::close(up[1]);
-  ::fcntl(down[1], F_SETFL, O_NONBLOCK);
-  return std::unique_ptr<Helper>(new Helper(child, up[0], down[1]));
+  childs.reset();
+  ::fcntl(parents.get(), F_SETFL, O_NONBLOCK);
+  return std::unique_ptr<Helper>(new Helper(child, std::move(parents)));
 }
 
 Helper::~Helper() {

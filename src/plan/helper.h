@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "plan/reduced.h"
@@ -26,7 +27,7 @@ struct Report {
 /// One end of the stream between the two processes.
 class Link {
  public:
-  Link(int read_fd, int write_fd) : read_(read_fd), write_(write_fd) {}
+  explicit Link(FileDescriptor socket) : fd_(std::move(socket)) {}
 
   /// False where the other side is gone. The parent's end never waits: it drops the report where an earlier
   /// one is still on its way.
@@ -40,8 +41,7 @@ class Link {
  private:
   bool flush();
 
-  FileDescriptor read_;
-  FileDescriptor write_;
+  FileDescriptor fd_;
   std::string unsent_;
   std::string buffer_;
   bool closed_ = false;
@@ -60,7 +60,7 @@ class Helper {
   Link& link() { return link_; }
 
  private:
-  Helper(pid_t child, int read_fd, int write_fd) : child_(child), link_(read_fd, write_fd) {}
+  Helper(pid_t child, FileDescriptor socket) : child_(child), link_(std::move(socket)) {}
 
   pid_t child_;
   Link link_;
