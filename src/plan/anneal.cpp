@@ -61,6 +61,7 @@ class Annealer {
       schedule_all(static_cast<int>(n));
       for (const Item& one : nodes_[n].items) node_of_[one.task] = static_cast<int>(n);
     }
+    find_last();
     scale_ = 1.0 / std::max(options.bound_s, 1e-12);
     remember_best();
   }
@@ -111,10 +112,28 @@ class Annealer {
     for (int d = 0; d < width; ++d) finish_s += free_s[d];
   }
 
-  double makespan_s() const {
-    double most = 0.0;
-    for (const NodeList& list : nodes_) most = std::max(most, list.makespan_s);
-    return most;
+  double makespan_s() const { return last_[0] < 0 ? 0.0 : nodes_[last_[0]].makespan_s; }
+
+  // A move touches two nodes at most, so one of the three that end last tells what the others come to.
+  void find_last() {
+    last_.fill(-1);
+    for (int n = 0; n < static_cast<int>(nodes_.size()); ++n) {
+      int moved = n;
+      for (int& place : last_) {
+        if (place < 0 || nodes_[moved].makespan_s > nodes_[place].makespan_s) std::swap(place, moved);
+        if (moved < 0) break;
+      }
+    }
+  }
+
+  double makespan_beside_drafts() const {
+    for (const int n : last_) {
+      if (n < 0) break;
+      bool drafted = false;
+      for (int d = 0; d < num_drafts_; ++d) drafted |= drafts_[d].node == n;
+      if (!drafted) return nodes_[n].makespan_s;
+    }
+    return 0.0;
   }
 
   double cost_of(double makespan_s, double finish_s) const {
@@ -122,27 +141,18 @@ class Annealer {
   }
 
   double total_cost() {
-    double most = 0.0;
     finish_s_ = 0.0;
-    for (const NodeList& list : nodes_) {
-      most = std::max(most, list.makespan_s);
-      finish_s_ += list.finish_s * list.price;
-    }
-    return cost_of(most, finish_s_);
+    for (const NodeList& list : nodes_) finish_s_ += list.finish_s * list.price;
+    return cost_of(makespan_s(), finish_s_);
   }
 
   double draft_cost() {
-    double most = 0.0;
+    double most = makespan_beside_drafts();
     double finish = finish_s_;
     for (int d = 0; d < num_drafts_; ++d) {
       most = std::max(most, drafts_[d].makespan_s);
       const NodeList& list = nodes_[drafts_[d].node];
       finish += (drafts_[d].finish_s - list.finish_s) * list.price;
-    }
-    for (std::size_t n = 0; n < nodes_.size(); ++n) {
-      bool drafted = false;
-      for (int d = 0; d < num_drafts_; ++d) drafted |= drafts_[d].node == static_cast<int>(n);
-      if (!drafted) most = std::max(most, nodes_[n].makespan_s);
     }
     draft_finish_s_ = finish;
     return cost_of(most, finish);
@@ -163,6 +173,7 @@ class Annealer {
       for (const Item& one : draft.items) node_of_[one.task] = draft.node;
     }
     finish_s_ = draft_finish_s_;
+    find_last();
   }
 
   // A draft of node `n` that will differ from position `from` on; holds its items from there.
@@ -218,13 +229,7 @@ class Annealer {
   int some_node() {
     if (nodes_.size() == 1) return 0;
     // Half of the moves start at a node that ends last.
-    if ((random_.next() & 1) != 0) {
-      int last = 0;
-      for (std::size_t n = 1; n < nodes_.size(); ++n) {
-        if (nodes_[n].makespan_s > nodes_[last].makespan_s) last = static_cast<int>(n);
-      }
-      return last;
-    }
+    if ((random_.next() & 1) != 0) return last_[0];
     return node_of_[random_.below(node_of_.size())];
   }
 
@@ -344,6 +349,7 @@ class Annealer {
   Random random_;
   std::vector<NodeList> nodes_;
   std::vector<int> node_of_;
+  std::array<int, 3> last_ = {-1, -1, -1};  // the nodes that end last, the last first
   std::array<Draft, 2> drafts_;
   int num_drafts_ = 0;
   double devices_ = 0.0;
