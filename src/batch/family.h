@@ -33,6 +33,8 @@ struct Family {
   void (*settle)(ModelSpec& spec);
   /// Parameters that do no work per token: position embeddings, and an embedding that is not the head.
   std::int64_t (*idle_parameters)(const ModelSpec& spec);
+  /// A layer takes statistics over all rows of a batch (BatchNorm): rows cannot then be computed apart.
+  bool batch_statistics = false;
 };
 
 const std::vector<Family>& families();

@@ -84,7 +84,8 @@ at::Tensor on_device_of([[maybe_unused]] c10d::ProcessGroup& group, const at::Te
 
 }  // namespace
 
-Communicator::Communicator(int rank, int num_ranks) : rank_(rank), num_ranks_(num_ranks) {}
+Communicator::Communicator(int rank, int num_ranks)
+    : rank_(rank), num_ranks_(num_ranks), timeout_s_(std::make_shared<double>(0.0)) {}
 
 Communicator::~Communicator() {
   // A group that is still up here belongs to a rank that failed: its threads may wait for peers that are
@@ -112,6 +113,8 @@ Result<std::unique_ptr<Communicator>> Communicator::connect(Meeting meeting) {
   communicator->store_ = meet(meeting);
   communicator->group_ = make_group(communicator->store_, meeting);
   communicator->notes_ = communicator->store_->clone();
+  communicator->nccl_ = meeting.nccl;
+  *communicator->timeout_s_ = meeting.timeout_s;
   communicator->meeting_ = std::move(meeting);
   return communicator;
 }
@@ -127,8 +130,11 @@ Result<std::unique_ptr<Communicator>> Communicator::subgroup(const std::string& 
   Meeting meeting = meeting_;
   meeting.rank = communicator->rank_;
   meeting.num_ranks = communicator->num_ranks_;
+  meeting.timeout_s = *timeout_s_;
   subgroups_.push_back(make_group(c10::make_intrusive<c10d::PrefixStore>(name, store_), meeting));
   communicator->group_ = subgroups_.back();
+  communicator->nccl_ = nccl_;
+  communicator->timeout_s_ = timeout_s_;
   return communicator;
 }
 
@@ -164,7 +170,7 @@ void Communicator::barrier() {
 }
 
 void Communicator::set_timeout(double timeout_s) {
-  meeting_.timeout_s = timeout_s;
+  *timeout_s_ = timeout_s;
   if (group_) group_->setTimeout(milliseconds(timeout_s));
   for (const auto& group : subgroups_) group->setTimeout(milliseconds(timeout_s));
 }

@@ -166,4 +166,9 @@ Placement::Placement(PlacementContext context) : context_(context) {
         parameters_.push_back(parameter);
 }
 
+void Placement::leave_primary(const ParameterPtr& parameter) {
+  for (HeldTensor& held : held_)
+    if (held.parameter == parameter) held.primary = false;
+}
+
 }  // namespace saturn::train

@@ -81,4 +81,24 @@ double largest_update_difference(const GroupResult& start, const GroupResult& wa
   return largest;
 }
 
+double largest_moved_difference(const GroupResult& start, const GroupResult& want, const GroupResult& got) {
+  double largest = 0.0;
+  for (const auto& [name, before] : start.state) {
+    if (!name.starts_with("weight/")) continue;
+    const auto& wanted = want.state.at(name);
+    const auto& found = got.state.at(name);
+    const std::size_t third = before.size() / 3;
+    double update = 0.0, difference = 0.0;
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      if (name.ends_with("attn.c_attn.bias") && i / third == 1) continue;
+      update += std::pow(static_cast<double>(wanted[i]) - before[i], 2);
+      difference += std::pow(static_cast<double>(wanted[i]) - found[i], 2);
+    }
+    CAPTURE(name);
+    REQUIRE(update > 0.0);
+    largest = std::max(largest, std::sqrt(difference / update));
+  }
+  return largest;
+}
+
 }  // namespace saturn::testing

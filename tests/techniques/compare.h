@@ -32,4 +32,8 @@ double largest_loss_difference(const GroupResult& want, const GroupResult& got);
 /// Of any tensor's total update, relative to the update's norm. `start` has trained no step.
 double largest_update_difference(const GroupResult& start, const GroupResult& want, const GroupResult& got);
 
+/// Of the update of every weight, relative to its norm. Where the true gradient is zero, as of the keys'
+/// biases, rounding alone moves a weight, and it is left out.
+double largest_moved_difference(const GroupResult& start, const GroupResult& want, const GroupResult& got);
+
 }  // namespace saturn::testing

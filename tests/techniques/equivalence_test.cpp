@@ -25,6 +25,12 @@ const std::vector<Way>& ways() {
       {"fsdp", 3, {{"reshard_after_forward", false}}},
       {"fsdp", 4, {{"checkpointing", "full"}}},
       {"fsdp", 2, {{"reshard_after_forward", false}, {"checkpointing", "selective"}}},
+      {"pipeline", 1},
+      {"pipeline", 2},
+      {"pipeline", 2, {{"micro_batches", 3}, {"order", "gpipe"}}},
+      {"pipeline", 3, {{"micro_batches", 8}, {"cuts", {1, 3}}}},
+      {"pipeline", 4, {{"micro_batches", 2}, {"checkpointing", "full"}}},
+      {"hybrid", 4, {{"data", 2}, {"pipeline", 2}}},
       {"offload", 1},
       {"offload", 1, {{"resident", 1}}},
       {"offload", 1, {{"resident", 4}}},
@@ -39,6 +45,7 @@ const std::vector<Way>& ways_that_differ() {
       {"ddp", 3},
       {"ddp", 2, {{"shard_optimizer", true}}},
       {"fsdp", 3},
+      {"pipeline", 3, {{"cuts", {1, 2}}}},
       {"offload", 1, {{"resident", 1}}},
   };
   return all;
@@ -154,6 +161,7 @@ TEST_SUITE("techniques") {
                                            {"ddp", 3, {{"compression", "bf16"}}},
                                            {"fsdp", 1},
                                            {"fsdp", 3},
+                                           {"pipeline", 2},
                                            {"offload", 1},
                                            {"offload", 1, {{"resident", 2}}}}) {
       CAPTURE(to_text(way));

@@ -44,7 +44,8 @@ struct GroupResult {
   /// "role/name", and "first_role/name" after the first step; whole, from what the ranks hold.
   std::map<std::string, std::vector<float>> state;
   double wall_s = 0.0;
-  /// What each rank says of itself at its end: memory_peak_bytes, knobs (tuned), measured.
+  /// What each rank says of itself at its end: memory_peak_bytes, memory_held_bytes (then), knobs
+  /// (tuned), measured.
   std::vector<Json> ranks;
 };
 

@@ -170,8 +170,12 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
   if (!run.resume_from.empty())
     first_step = require(train::load_checkpoint(run.resume_from, *technique), ErrorClass::data).step;
   if (run.break_gradient && last_rank) {
-    const at::Tensor parameter = technique->model().parameters()[2]->value;
-    parameter.register_hook([](const at::Tensor& gradient) { return gradient * 1.01; });
+    // Of those that this rank has.
+    std::vector<at::Tensor> values;
+    for (const train::ParameterPtr& parameter : technique->model().parameters())
+      if (parameter->value.defined()) values.push_back(parameter->value);
+    values[std::min<std::size_t>(2, values.size() - 1)].register_hook(
+        [](const at::Tensor& gradient) { return gradient * 1.01; });
   }
 
   const data::SampleOrder order(job.seed, run.num_samples, run.batch_size);
@@ -211,6 +215,7 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
     require(write_whole(join_path(directory, "result.json"), to_text(result)), ErrorClass::internal);
   }
   const Json words = {{"memory_peak_bytes", train::cpu_memory().peak_bytes},
+                      {"memory_held_bytes", train::cpu_memory().now_bytes},
                       {"knobs", technique->tuned_knobs()},
                       {"measured", technique->measured()}};
   require(write_whole(join_path(directory, "rank." + std::to_string(rank)), to_text(words)),

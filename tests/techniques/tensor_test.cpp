@@ -40,28 +40,6 @@ GroupRun split(GroupRun run, int num_ranks, Json knobs = Json::object()) {
   return run;
 }
 
-/// Of the update of every weight, relative to its norm. Where the true gradient is zero, as of the keys'
-/// biases, rounding alone moves a weight, and it is left out.
-double largest_moved_difference(const GroupResult& start, const GroupResult& want, const GroupResult& got) {
-  double largest = 0.0;
-  for (const auto& [name, before] : start.state) {
-    if (!name.starts_with("weight/")) continue;
-    const auto& wanted = want.state.at(name);
-    const auto& found = got.state.at(name);
-    const std::size_t third = before.size() / 3;
-    double update = 0.0, difference = 0.0;
-    for (std::size_t i = 0; i < before.size(); ++i) {
-      if (name.ends_with("attn.c_attn.bias") && i / third == 1) continue;
-      update += std::pow(static_cast<double>(wanted[i]) - before[i], 2);
-      difference += std::pow(static_cast<double>(wanted[i]) - found[i], 2);
-    }
-    CAPTURE(name);
-    REQUIRE(update > 0.0);
-    largest = std::max(largest, std::sqrt(difference / update));
-  }
-  return largest;
-}
-
 }  // namespace
 
 TEST_SUITE("techniques") {

@@ -44,11 +44,13 @@ class Communicator {
 
   int rank() const { return rank_; }
   int num_ranks() const { return num_ranks_; }
+  bool uses_nccl() const { return nccl_; }  ///< otherwise Gloo, which reads and writes host memory
 
   void sum(at::Tensor& tensor);        ///< in place, over all ranks
   void broadcast(at::Tensor& tensor);  ///< from rank 0
   void barrier();
   void set_timeout(double timeout_s);  ///< of the collectives from here on, those of sub-groups too
+  double timeout_s() const { return *timeout_s_; }
 
   /// A group of some ranks of this one, numbered as they come in `ranks`; this rank is among them. Called by
   /// all of `ranks` alike and under one `name`, which no other sub-group of any of them has. A rank in
@@ -74,7 +76,9 @@ class Communicator {
 
   int rank_;
   int num_ranks_;
+  bool nccl_ = false;
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
+  std::shared_ptr<double> timeout_s_;  ///< one for a group and its sub-groups
   /// Of a group that was connected, not of a sub-group: how its sub-groups meet, and their connections.
   Meeting meeting_;
   c10::intrusive_ptr<c10d::Store> store_;

@@ -132,6 +132,10 @@ class Placement {
   /// Since place(), of exchanges of weights and gradients.
   virtual CommunicationTimes communication() const { return {}; }
 
+  /// Another rank that holds `parameter` too counts and saves it: no tensor of it here is primary. Once, after
+  /// place().
+  void leave_primary(const ParameterPtr& parameter);
+
   c10::Device device() const { return context_.device; }
 
   /// True where held() is Model::parameters(), each whole, on every rank of the job: norms and the weights at

@@ -1,0 +1,165 @@
+// The formulae of staged techniques, on top of the shared models of memory and time.
+
+#include "batch/techniques/stages.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace saturn::batch::techniques {
+namespace {
+
+int integer_or(const Json& knobs, const char* name, int otherwise) {
+  const auto written = knobs.find(name);
+  return written != knobs.end() && written->is_number_integer() ? written->get<int>() : otherwise;
+}
+
+std::int64_t rows_of(const Job& job, const Stages& stages) {
+  return rows_of_micro_batch(job, stages.data, stages.micro_batches);
+}
+
+/// The layers as a cut sees them: work in operations, a stage's state and keepsakes in bytes.
+BalanceProblem balance_problem(const Job& job, const DataSource& data, const Stages& stages,
+                               Checkpointing checkpointing) {
+  const ParameterCounts parameters = parameter_counts(job.model);
+  const ActivationBytes activations = activation_bytes(job, data, rows_of(job, stages));
+  const StateBytes state = state_bytes_per_parameter(job);
+  const auto state_of = [&](std::int64_t count) {
+    return (state.all() * count + stages.tensor - 1) / stages.tensor;
+  };
+  const double attention = 12.0 * job.model.width * data.sequence_length;
+  const double block_work = 6.0 * static_cast<double>(parameters.block) + attention;
+
+  BalanceProblem problem{.layers = {}, .num_stages = stages.pipeline};
+  problem.layers.push_back({.time_s = 0.02 * block_work,
+                            .state_bytes = state_of(parameters.embedding),
+                            .kept_bytes = activations.block_input / stages.tensor});
+  for (int i = 0; i < job.model.num_layers; ++i) {
+    const bool again =
+        checkpointing == Checkpointing::full || (checkpointing == Checkpointing::selective && i % 2 == 0);
+    problem.layers.push_back(
+        {.time_s = block_work * (again ? 4.0 / 3.0 : 1.0),
+         .state_bytes = state_of(parameters.block),
+         .kept_bytes = (again ? activations.block_input : activations.block_kept) / stages.tensor});
+  }
+  // The head's own copy of a tied table lies on the last stage, the embedding's on the first.
+  const std::int64_t own_table = stages.pipeline > 1
+                                     ? std::max(parameters.head, parameters.head_table + 2 * job.model.width)
+                                     : parameters.head;
+  problem.layers.push_back({.time_s = 6.0 * static_cast<double>(parameters.head_table),
+                            .state_bytes = state_of(own_table),
+                            .kept_bytes = activations.head / stages.tensor});
+  for (int k = 0; k < stages.pipeline; ++k)
+    problem.most_kept.push_back(stages.order == PipelineOrder::gpipe
+                                    ? stages.micro_batches
+                                    : std::min(stages.pipeline - k, stages.micro_batches));
+  return problem;
+}
+
+std::vector<int> cuts_of(const BalanceProblem& problem, const Stages& stages) {
+  if (!stages.cuts.empty()) return stages.cuts;
+  const Result<Balance> found = balance(problem);
+  return found.ok() ? found->cuts : std::vector<int>{};
+}
+
+}  // namespace
+
+Stages stages_of(const Configuration& configuration) {
+  const Json& knobs = configuration.knobs;
+  Stages stages;
+  stages.data = integer_or(knobs, "data", 1);
+  stages.tensor = integer_or(knobs, "tensor", 1);
+  stages.pipeline =
+      integer_or(knobs, "pipeline", configuration.technique == "pipeline" ? configuration.num_ranks : 1);
+  stages.micro_batches = integer_or(knobs, "micro_batches", 1);
+  if (const auto order = knobs.find("order"); order != knobs.end() && order->is_string())
+    stages.order = pipeline_order_named(order->get<std::string>()).value_or(stages.order);
+  if (const auto cuts = knobs.find("cuts"); cuts != knobs.end() && cuts->is_array())
+    for (const Json& cut : *cuts)
+      if (cut.is_number_integer()) stages.cuts.push_back(cut.get<int>());
+  return stages;
+}
+
+int num_stage_layers(const ModelSpec& model) {
+  return model.num_layers + 2;
+}
+
+std::optional<std::string> stages_refusal(const Family& family) {
+  if (!family.batch_statistics) return std::nullopt;
+  return "cannot take BatchNorm's statistics of a batch whose micro-batches pass one after the other";
+}
+
+std::optional<std::string> stages_refusal(const ModelSpec& model, int num_stages) {
+  if (const Family* family = find_family(model.family); family != nullptr)
+    if (auto why = stages_refusal(*family)) return why;
+  if (num_stages > num_stage_layers(model))
+    return "needs a layer for every stage, and the model has " + std::to_string(num_stage_layers(model));
+  return std::nullopt;
+}
+
+// Few micro-batches leave a large bubble, many leave small matrices: four for every stage is the usual choice
+// (a bubble of about a fifth), with more and fewer beside it.
+std::vector<int> micro_batch_counts(int num_stages, int num_rows) {
+  if (num_stages == 1) return {1};
+  std::vector<int> counts;
+  for (const int factor : {4, 2, 8}) {
+    const int count = std::min(factor * num_stages, num_rows);
+    if (std::find(counts.begin(), counts.end(), count) == counts.end()) counts.push_back(count);
+  }
+  return counts;
+}
+
+std::int64_t stages_memory_bytes(const Job& job, const DataSource& data, const Configuration& one) {
+  const Stages stages = stages_of(one);
+  const Checkpointing checkpointing = checkpointing_in(one);
+  const BalanceProblem problem = balance_problem(job, data, stages, checkpointing);
+  const ParameterCounts parameters = parameter_counts(job.model);
+  const ActivationBytes activations = activation_bytes(job, data, rows_of(job, stages));
+  const std::vector<int> cuts = cuts_of(problem, stages);
+  const auto num_layers = static_cast<int>(problem.layers.size());
+  std::int64_t most = 0;
+  for (int k = 0; k < stages.pipeline; ++k) {
+    if (static_cast<int>(cuts.size()) + 1 != stages.pipeline) break;
+    const bool ends = k == 0 || k + 1 == stages.pipeline;
+    const LayerRange range = layers_of_stage(cuts, k, num_layers);
+    // A block's own backward; with checkpointing what it keeps is made again first; and what was received and
+    // is about to be sent.
+    std::int64_t working = activations.block_working + 2 * activations.block_input;
+    if (checkpointing != Checkpointing::none) working += activations.block_kept;
+    std::int64_t bytes = stage_bytes(problem, k, range) + working / stages.tensor;
+    // The table's gradient: of the head beside what it is added to, of the other stage while they are summed.
+    if (ends) bytes += 4 * parameters.head_table / stages.tensor;
+    most = std::max(most, bytes);
+  }
+  return most;
+}
+
+double stages_step_time_s(const Job& job, const DataSource& data, const Configuration& one) {
+  const Stages stages = stages_of(one);
+  const Checkpointing checkpointing = checkpointing_in(one);
+  const Rates rates = rates_of(one.device_class, job.precision);
+  const BalanceProblem problem = balance_problem(job, data, stages, checkpointing);
+  const ActivationBytes activations = activation_bytes(job, data, rows_of(job, stages));
+
+  // The slowest stage sets the pace, behind the bubble.
+  double total = 0.0;
+  for (const LayerCost& layer : problem.layers) total += layer.time_s;
+  const Result<Balance> cut = balance(problem);
+  const double share = cut.ok() && total > 0.0 ? cut->slowest_s * stages.pipeline / total : 1.0;
+  const double compute_s = compute_time_s(job, data, checkpointing, rates, stages.num_ranks()) * share /
+                           (1.0 - ideal_bubble(stages.pipeline, stages.micro_batches));
+
+  // Messages between stages go while others compute; what each costs in itself does not.
+  const double messages_s = stages.pipeline > 1 ? 2.0 * stages.micro_batches * rates.collective_s : 0.0;
+  // A tensor group exchanges a block's activations twice forward and twice backward, and waits for them.
+  const double blocks = static_cast<double>(job.model.num_layers) / stages.pipeline;
+  const double tensor_s =
+      4.0 * stages.micro_batches * blocks *
+      collective_time_s(static_cast<double>(activations.block_input), stages.tensor, rates) * 2;
+  // Gradients over the data dimension go while backward goes on.
+  const double state_bytes =
+      4.0 * static_cast<double>(job.model.num_parameters) / (stages.pipeline * stages.tensor);
+  const double sent_s = 2.0 * collective_time_s(state_bytes, stages.data, rates);
+  return compute_s + messages_s + tensor_s + std::max(0.1 * sent_s, sent_s - compute_s / 2);
+}
+
+}  // namespace saturn::batch::techniques
