@@ -53,11 +53,12 @@ Diagnostics no_plan(const Reduced& reduced, const Incumbent& incumbent, const So
           "at most " + std::to_string(*problem.cost_limit), "raise the cost limit");
     }
   }
-  if (faults.empty()) {
-    const bool published = options.policy == "published";
-    add("",
-        "policy " + in_quotes(options.policy) + " found no plan in which every job runs" +
-            (published ? " within its time limit" : ""),
+  if (faults.empty() && options.policy == "published") {
+    add("", "policy \"published\" found no plan within its time limit",
+        "a time in which CBC finds a first solution of that formulation, which grows fast with the jobs",
+        "raise --time-limit, or leave --policy out");
+  } else if (faults.empty()) {
+    add("", "policy " + in_quotes(options.policy) + " found no plan in which every job runs",
         "devices that are there long enough, and not held by jobs that may not move",
         "look at outages, running jobs and memory limits");
   }
