@@ -36,6 +36,21 @@ std::vector<std::string> strings_at(JsonReader& reader, const char* key) {
   return strings;
 }
 
+std::vector<TechniqueLibrary> libraries_at(JsonReader& reader) {
+  std::vector<TechniqueLibrary> libraries;
+  for (const Json& one : reader.array("libraries")) {
+    const auto text = [&](const char* key) {
+      return one.is_object() && one.contains(key) && one[key].is_string() ? one[key].get<std::string>() : "";
+    };
+    TechniqueLibrary library{
+        .name = text("name"), .path = text("path"), .digest = text("digest"), .position = {}};
+    if (library.name.empty() || library.path.empty())
+      reader.fault("libraries", one.dump() + " stands here", "a name and a path");
+    libraries.push_back(std::move(library));
+  }
+  return libraries;
+}
+
 // An integer that fits an int and is at least `least`.
 int int_at(JsonReader& reader, const char* key, std::int64_t least) {
   const std::int64_t value = reader.integer(key);
@@ -116,12 +131,16 @@ bool DataSource::operator==(const DataSource& other) const {
          vocabulary_size == other.vocabulary_size;
 }
 
+bool TechniqueLibrary::operator==(const TechniqueLibrary& other) const {
+  return name == other.name && path == other.path && digest == other.digest;
+}
+
 bool Job::operator==(const Job& other) const {
   return name == other.name && model == other.model && data == other.data && amount == other.amount &&
          batch_size == other.batch_size && micro_batches == other.micro_batches &&
          precision == other.precision && dropout == other.dropout && evaluate_every == other.evaluate_every &&
-         techniques == other.techniques && devices == other.devices && optimizer == other.optimizer &&
-         schedule == other.schedule && seed == other.seed;
+         techniques == other.techniques && devices == other.devices && libraries == other.libraries &&
+         optimizer == other.optimizer && schedule == other.schedule && seed == other.seed;
 }
 
 Json to_json(const DataSource& data) {
@@ -157,20 +176,23 @@ Result<DataSource> data_source_from_json(const Json& document, const std::string
 }
 
 Json to_json(const Job& job) {
-  return {{"name", job.name},
-          {"model", to_json(job.model)},
-          {"data", job.data},
-          {"amount", {{"unit", name_of(job.amount.unit)}, {"value", job.amount.value}}},
-          {"batch_size", job.batch_size},
-          {"micro_batches", job.micro_batches},
-          {"precision", job.precision},
-          {"dropout", job.dropout},
-          {"evaluate_every", job.evaluate_every},
-          {"techniques", job.techniques},
-          {"devices", job.devices},
-          {"optimizer", to_json(job.optimizer)},
-          {"schedule", to_json(job.schedule)},
-          {"seed", job.seed}};
+  Json json = {{"name", job.name},
+               {"model", to_json(job.model)},
+               {"data", job.data},
+               {"amount", {{"unit", name_of(job.amount.unit)}, {"value", job.amount.value}}},
+               {"batch_size", job.batch_size},
+               {"micro_batches", job.micro_batches},
+               {"precision", job.precision},
+               {"dropout", job.dropout},
+               {"evaluate_every", job.evaluate_every},
+               {"techniques", job.techniques},
+               {"devices", job.devices},
+               {"optimizer", to_json(job.optimizer)},
+               {"schedule", to_json(job.schedule)},
+               {"seed", job.seed}};
+  for (const TechniqueLibrary& library : job.libraries)
+    json["libraries"].push_back({{"name", library.name}, {"path", library.path}, {"digest", library.digest}});
+  return json;
 }
 
 Result<Job> job_from_json(const Json& document, const std::string& path) {
@@ -195,6 +217,7 @@ Result<Job> job_from_json(const Json& document, const std::string& path) {
     if (!good) reader.fault("devices", count.dump() + " stands here", "device counts of at least 1");
     if (good) job.devices.push_back(count.get<int>());
   }
+  if (reader.has("libraries")) job.libraries = libraries_at(reader);
   job.optimizer = optimizer_from(reader.child("optimizer"));
   job.schedule = schedule_from(reader.child("schedule"));
   job.seed = static_cast<std::uint64_t>(reader.integer("seed"));

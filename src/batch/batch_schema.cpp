@@ -96,6 +96,16 @@ TableSchema data_table() {
   return schema;
 }
 
+TableSchema techniques_table() {
+  TableSchema schema =
+      table("techniques", "A technique from outside; jobs name it by the NAME in [techniques.NAME].",
+            TableSchema::Form::named);
+  Keys<LibraryDraft>(schema).required(
+      "library", like(text("a path, relative to this file"), "\"librow_by_row.so\""), SATURN_AT(library),
+      "a shared object that ends in SATURN_TECHNIQUE_LIBRARY; only workers load it");
+  return schema;
+}
+
 TableSchema optimizer_table() {
   TableSchema schema = table("optimizer", "How the weights follow their gradients.");
   Keys<Optimizer>(schema)
@@ -213,8 +223,8 @@ TableSchema run_table() {
 
 TableSchema root_table() {
   TableSchema root = table("", "A batch: jobs, their data, and where they run.");
-  root.tables = {batch_table(),   devices_table(), data_table(), job_table(),
-                 profile_table(), plan_table(),    run_table()};
+  root.tables = {batch_table(), devices_table(), data_table(), techniques_table(),
+                 job_table(),   profile_table(), plan_table(), run_table()};
   return root;
 }
 

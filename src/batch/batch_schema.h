@@ -21,6 +21,11 @@ struct DataDraft {
   int vocabulary_size = 0;
 };
 
+/// [techniques.NAME] as written.
+struct LibraryDraft {
+  std::string library;
+};
+
 /// [[job]] at one point of its grid, before its model and data are looked up.
 struct JobDraft {
   Job job;
@@ -38,8 +43,8 @@ struct RandomDraft {
 };
 
 /// The root table. Targets of its tables: batch, devices, profile, plan, run: `Batch`'s members;
-/// devices.node: NodeRequest; data: DataDraft; job: JobDraft; job.optimizer: Optimizer; job.schedule:
-/// Schedule; job.random: RandomDraft.
+/// devices.node: NodeRequest; data: DataDraft; techniques: LibraryDraft; job: JobDraft; job.optimizer:
+/// Optimizer; job.schedule: Schedule; job.random: RandomDraft.
 const TableSchema& batch_schema();
 
 /// A table of the declaration by its path: "job.optimizer".

@@ -18,9 +18,7 @@ std::string counted_devices(int count) {
 std::string reasons(const Job& job, const std::vector<DeviceGroup>& groups) {
   std::set<std::string> told;
   std::string text;
-  for (const TechniqueSpec& spec : technique_specs()) {
-    const auto& names = job.techniques;
-    if (!names.empty() && std::find(names.begin(), names.end(), spec.name) == names.end()) continue;
+  for (const TechniqueSpec* spec : techniques_of(job)) {
     for (DeviceGroup group : groups) {
       const int most = group.num_devices;
       for (int count = 1; count <= most; ++count) {
@@ -28,11 +26,10 @@ std::string reasons(const Job& job, const std::vector<DeviceGroup>& groups) {
             std::find(job.devices.begin(), job.devices.end(), count) == job.devices.end())
           continue;
         group.num_devices = count;
-        const auto why = spec.refusal(job, group);
-        if (!why || !told.insert(std::string(spec.name) + *why).second) continue;
+        const auto why = spec->refusal(job, group);
+        if (!why || !told.insert(spec->name + *why).second) continue;
         if (told.size() > 4) return text + "; ...";
-        text +=
-            (text.empty() ? "" : "; ") + std::string(spec.name) + " x" + std::to_string(count) + " " + *why;
+        text += (text.empty() ? "" : "; ") + spec->name + " x" + std::to_string(count) + " " + *why;
       }
     }
   }
@@ -72,9 +69,13 @@ Result<void> check_devices(const Batch& batch, const std::vector<DeviceGroup>& g
                      ? "remove " + std::to_string(job.devices[i]) + " from devices"
                      : "`saturn devices` lists them; [devices] cpu_slots makes more of the cores");
     }
-    const bool runs = std::any_of(groups.begin(), groups.end(), [&](const DeviceGroup& group) {
-      return !configurations_of(job, group).empty();
-    });
+    // What a library can do is known once it was asked (worker/catalogue.h).
+    const bool unasked =
+        std::any_of(job.libraries.begin(), job.libraries.end(),
+                    [](const TechniqueLibrary& library) { return find_technique(library.name) == nullptr; });
+    const bool runs = unasked || std::any_of(groups.begin(), groups.end(), [&](const DeviceGroup& group) {
+                        return !configurations_of(job, group).empty();
+                      });
     if (counts_exist && !runs) {
       const std::string why = reasons(job, groups);
       faults.add(job.position_of("techniques"), "job " + in_quotes(job.name) + " cannot run on these devices",

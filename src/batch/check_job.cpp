@@ -147,13 +147,14 @@ void check_optimization(const Job& job, Faults& faults) {
 
 }  // namespace
 
-void check_choices(const Job& job, Faults& faults) {
+void check_choices(const Job& job, const std::vector<TechniqueLibrary>& libraries, Faults& faults) {
   std::vector<std::string> known;
-  for (const TechniqueSpec& spec : technique_specs()) known.emplace_back(spec.name);
+  for (const TechniqueSpec& spec : technique_specs()) known.push_back(spec.name);
+  for (const TechniqueLibrary& library : libraries) known.push_back(library.name);
   for (std::size_t i = 0; i < job.techniques.size(); ++i) {
     const std::string& name = job.techniques[i];
     const SourcePosition at = job.position_of("techniques[" + std::to_string(i) + "]");
-    if (find_technique(name) == nullptr) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
       const bool designed = std::find(kDesignedTechniques.begin(), kDesignedTechniques.end(), name) !=
                             kDesignedTechniques.end();
       const std::string near = designed ? "" : did_you_mean(name, known);

@@ -13,6 +13,6 @@ namespace saturn::batch {
 void check_job(const Job& job, const ReadData* data, bool model_known, Faults& faults);
 
 /// Techniques that do not exist, and device counts or techniques written twice.
-void check_choices(const Job& job, Faults& faults);
+void check_choices(const Job& job, const std::vector<TechniqueLibrary>& libraries, Faults& faults);
 
 }  // namespace saturn::batch

@@ -44,17 +44,19 @@ Result<Json> weights_digest(const ModelSpec& model) {
 }  // namespace
 
 std::string speed_class(const Job& job, const DataSource& data) {
-  const Json what = {{"family", job.model.family},
-                     {"sizes", job.model.sizes},
-                     {"data", name_of(data.kind)},
-                     {"sequence_length", data.sequence_length},
-                     {"batch_size", job.batch_size},
-                     {"micro_batches", job.micro_batches},
-                     {"precision", job.precision},
-                     {"dropout", job.dropout > 0},
-                     {"optimizer", job.optimizer.kind},
-                     {"momentum", job.optimizer.momentum > 0},
-                     {"clipping", job.optimizer.clip_norm > 0}};
+  Json what = {{"family", job.model.family},
+               {"sizes", job.model.sizes},
+               {"data", name_of(data.kind)},
+               {"sequence_length", data.sequence_length},
+               {"batch_size", job.batch_size},
+               {"micro_batches", job.micro_batches},
+               {"precision", job.precision},
+               {"dropout", job.dropout > 0},
+               {"optimizer", job.optimizer.kind},
+               {"momentum", job.optimizer.momentum > 0},
+               {"clipping", job.optimizer.clip_norm > 0}};
+  // A library that was built again may run at another speed.
+  for (const TechniqueLibrary& library : job.libraries) what["libraries"][library.name] = library.digest;
   std::string readable = job.model.name;
   for (char& c : readable) {
     const bool plain =
@@ -82,7 +84,7 @@ Result<std::string> result_digest(const Job& job, const DataSource& data) {
   SATURN_TRY(Json weights, weights_digest(job.model));
   Json what = to_json(job);
   // Not part of the result: what it is called, where its files are, and how it may be run.
-  for (const char* key : {"name", "data", "techniques", "devices"}) what.erase(key);
+  for (const char* key : {"name", "data", "techniques", "devices", "libraries"}) what.erase(key);
   what["model"] = {{"family", job.model.family}, {"sizes", job.model.sizes}};
   what["data_digest"] = std::move(data_content);
   what["weights"] = std::move(weights);

@@ -1,6 +1,7 @@
 // A batch file to a Batch, or to every one of its faults.
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <set>
@@ -8,6 +9,7 @@
 #include "batch/batch_schema.h"
 #include "batch/check_job.h"
 #include "batch/expand.h"
+#include "batch/file_facts.h"
 #include "batch/read_data.h"
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
@@ -34,6 +36,7 @@ class BatchReader {
     read_settings();
     read_devices();
     data_ = read_data(table_at("data"), base_directory_, progress_, faults_);
+    read_libraries();
     read_jobs();
     check_names();
     for (auto& [name, data] : data_) batch_.data[name] = std::move(data.source);
@@ -165,6 +168,49 @@ class BatchReader {
     }
   }
 
+  void read_libraries() {
+    for (const TomlMember& member : table_at("techniques").members) {
+      const std::string header = "[techniques." + member.key + "]";
+      const std::string whose = header + " ";
+      if (member.value.type != TomlValue::Type::table) {
+        faults_.add(member.key_place, whose + "is " + name_of(member.value.type), "a table with a library",
+                    "write " + header + " above its key");
+        continue;
+      }
+      LibraryDraft draft;
+      Positions positions;
+      const std::size_t before = faults_.count();
+      read_keys(schema_of("techniques"), member.value,
+                {.target = &draft, .positions = &positions, .prefix = "", .whose = whose}, faults_);
+      if (names_of_build().contains(member.key)) {
+        faults_.add(member.key_place, whose + "has the name of a technique of this build",
+                    "a name of its own", "rename it, in the library too");
+      } else if (const std::string problem = name_problem(member.key); !problem.empty()) {
+        faults_.add(member.key_place, whose + "cannot be named so", problem, "[techniques.row-by-row]");
+      }
+      if (faults_.count() != before) continue;
+      std::error_code error;
+      const std::string path = std::filesystem::absolute(join_path(base_directory_, draft.library), error)
+                                   .lexically_normal()
+                                   .string();
+      Result<std::string> digest = remembered_digest(path);
+      if (!digest.ok()) {
+        const Diagnostic& why = digest.faults().front();
+        faults_.add(positions["library"], whose + path + ": " + why.what, "a shared object that can be read",
+                    "give its path relative to this file");
+        continue;
+      }
+      batch_.libraries.push_back(
+          {.name = member.key, .path = path, .digest = *digest, .position = positions["library"]});
+    }
+  }
+
+  static std::set<std::string> names_of_build() {
+    std::set<std::string> names;
+    for (const TechniqueSpec& spec : technique_specs()) names.insert(spec.name);
+    return names;
+  }
+
   void read_jobs() {
     for (const TomlValue& table : table_at("job").elements) {
       for (JobPoint& point :
@@ -202,7 +248,12 @@ class BatchReader {
     if (model_known && data != nullptr && data->usable) {
       job.model = with_vocabulary(std::move(job.model), data->source.vocabulary_size);
     }
-    check_choices(job, faults_);
+    check_choices(job, batch_.libraries, faults_);
+    for (const TechniqueLibrary& library : batch_.libraries) {
+      if (job.techniques.empty() ||
+          std::find(job.techniques.begin(), job.techniques.end(), library.name) != job.techniques.end())
+        job.libraries.push_back(library);
+    }
     // What was faulty is still 0; the checks across keys need them all.
     const bool known = job.batch_size > 0 && job.micro_batches > 0 && job.amount.value > 0;
     if (known) check_job(job, data, model_known, faults_);

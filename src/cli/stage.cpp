@@ -9,6 +9,7 @@
 #include "saturn/batch/read_batch.h"
 #include "saturn/journal/run_directory.h"
 #include "saturn/view/encoding_display.h"
+#include "saturn/worker/catalogue.h"
 #include "saturn/worker/gpu_probe.h"
 #include "saturn/worker/local_launcher.h"
 
@@ -43,6 +44,7 @@ Result<batch::Batch> read_batch(const std::string& path, bool quiet) {
 Result<Stage> open_stage(const std::string& batch_path, const std::string& directory, bool quiet) {
   SATURN_TRY(batch::Batch batch, read_batch(batch_path, quiet));
   SATURN_TRY(devices::Machine machine, devices::detect_machine(batch.devices, worker::make_gpu_probe()));
+  SATURN_TRY_VOID(worker::learn_techniques(batch, batch::device_groups(machine)));
   SATURN_TRY_VOID(batch::check_devices(batch, batch::device_groups(machine)));
   std::string root = directory.empty() ? journal::default_run_directory(batch.name) : directory;
   return Stage{.batch = std::move(batch), .machine = std::move(machine), .directory = std::move(root)};

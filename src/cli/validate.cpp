@@ -10,6 +10,7 @@
 #include "saturn/batch/check_devices.h"
 #include "saturn/batch/identity.h"
 #include "saturn/batch/samples.h"
+#include "saturn/worker/catalogue.h"
 #include "saturn/worker/gpu_probe.h"
 
 namespace saturn::cli {
@@ -116,6 +117,7 @@ struct Args {
     SATURN_TRY(const Batch batch, read_batch(path, context.quiet));
     SATURN_TRY(const devices::Machine machine,
                devices::detect_machine(batch.devices, worker::make_gpu_probe()));
+    SATURN_TRY_VOID(worker::learn_techniques(batch, batch::device_groups(machine)));
     SATURN_TRY_VOID(batch::check_devices(batch, batch::device_groups(machine)));
     SATURN_TRY(const auto samples, count_samples(batch));
     if (context.json) {

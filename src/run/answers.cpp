@@ -206,6 +206,19 @@ Result<batch::Batch> join(const batch::Batch& batch, const batch::Batch& additio
     }
     joined.jobs.push_back(job);
   }
+  for (const batch::TechniqueLibrary& library : addition.libraries) {
+    const auto same =
+        std::find_if(joined.libraries.begin(), joined.libraries.end(),
+                     [&](const batch::TechniqueLibrary& other) { return other.name == library.name; });
+    if (same == joined.libraries.end()) {
+      joined.libraries.push_back(library);
+    } else if (!(*same == library)) {
+      faults.push_back({.where = library.position.text(),
+                        .what = "[techniques." + library.name + "] is in the run already, and is another",
+                        .expected = "a name that no technique of the run has, or the same library",
+                        .fix = "rename it"});
+    }
+  }
   if (!faults.empty()) return faults;
   return joined;
 }

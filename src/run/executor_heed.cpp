@@ -8,6 +8,7 @@
 #include "saturn/base/nearest.h"
 #include "saturn/batch/check_devices.h"
 #include "saturn/profile/job_time.h"
+#include "saturn/worker/catalogue.h"
 
 namespace saturn::run {
 namespace {
@@ -193,10 +194,16 @@ Result<void> Executor::drain_device(const plan::Device& device, const std::strin
 Result<Answer> Executor::add(const std::string& path) {
   const Result<batch::Batch> addition = batch::read_batch(path);
   if (!addition.ok()) return refused(brief(addition.faults()));
-  const Result<void> fits = batch::check_devices(*addition, batch::device_groups(*execution_.machine));
-  if (!fits.ok()) return refused(brief(fits.faults()));
   Result<batch::Batch> joined = join(execution_.batch, *addition, SameName::is_a_fault);
   if (!joined.ok()) return refused(brief(joined.faults()));
+  const std::vector<batch::DeviceGroup> groups = batch::device_groups(*execution_.machine);
+  if (!addition->libraries.empty()) {
+    // Of the whole run: what is learnt replaces what was known. Nothing else is done meanwhile.
+    const Result<void> learnt = worker::learn_techniques(*joined, groups, {.deadline_s = 10.0});
+    if (!learnt.ok()) return refused(brief(learnt.faults()));
+  }
+  const Result<void> fits = batch::check_devices(*addition, groups);
+  if (!fits.ok()) return refused(brief(fits.faults()));
   Result<std::map<std::string, std::int64_t>> num_steps = profile::num_steps_of(*joined);
   if (!num_steps.ok()) return refused(brief(num_steps.faults()));
   const Result<void> room = foresee_disk(*joined, directory_.state(), directory_.paths().root());

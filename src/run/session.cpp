@@ -12,7 +12,9 @@
 #include "run/preparation.h"
 #include "saturn/base/nearest.h"
 #include "saturn/base/signals.h"
+#include "saturn/batch/check_devices.h"
 #include "saturn/profile/job_time.h"
+#include "saturn/worker/catalogue.h"
 
 namespace saturn::run {
 namespace {
@@ -176,6 +178,9 @@ Result<void> Session::accept() {
   SATURN_TRY_VOID(directory_.begin());
   SATURN_TRY_VOID(recover(directory_, *around_.observer));
   SATURN_TRY(execution_.batch, with_additions(*request_.batch, directory_.state(), directory_.paths()));
+  // What was added brings its own, and jobs that the libraries were not asked about.
+  if (!directory_.state().additions.empty())
+    SATURN_TRY_VOID(worker::learn_techniques(execution_.batch, batch::device_groups(*request_.machine)));
   SATURN_TRY(execution_.selected, selected_jobs(execution_.batch, request_.only));
   SATURN_TRY(execution_.num_steps, profile::num_steps_of(execution_.batch));
   execution_.excluded = request_.excluded;

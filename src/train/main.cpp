@@ -11,6 +11,7 @@
 #include "saturn/base/version.h"
 #include "saturn/train/evaluate.h"
 #include "saturn/train/rank.h"
+#include "saturn/train/technique_library.h"
 #include "saturn/worker/rank_channel.h"
 
 namespace saturn::train {
@@ -74,4 +75,10 @@ extern "C" __attribute__((visibility("default"))) int saturn_eval_main(const cha
       asked.ok() ? saturn::train::evaluate(*asked) : std::move(asked).faults();
   *reply = ::strdup(saturn::worker::reply_text(result).c_str());
   return result.ok() ? 0 : 2;
+}
+
+/// Opens the library that `request` names and asks it (see worker/catalogue.h); the reply to be freed with
+/// `free`.
+extern "C" __attribute__((visibility("default"))) char* saturn_catalogue(const char* request) {
+  return ::strdup(saturn::train::catalogue_reply(request).c_str());
 }

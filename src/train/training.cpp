@@ -19,6 +19,7 @@
 #include "saturn/batch/samples.h"
 #include "saturn/train/memory.h"
 #include "saturn/train/schedule.h"
+#include "saturn/train/technique_library.h"
 
 namespace saturn::train {
 
@@ -42,6 +43,22 @@ batch::Configuration read_configuration(const Json& json) {
       batch::configuration_from_json(JsonReader(json, "assign", "/configuration", faults));
   if (!faults.empty()) require(Result<void>(faults), ErrorClass::bad_configuration);
   return configuration;
+}
+
+/// Of this library, or of one that the job's batch names.
+TechniqueEntry find_entry(const std::string& name, const batch::Job& job) {
+  std::vector<std::string> names;
+  for (const TechniqueEntry& entry : technique_entries()) {
+    if (name == entry.name) return entry;
+    names.emplace_back(entry.name);
+  }
+  for (const batch::TechniqueLibrary& library : job.libraries) {
+    if (library.name == name)
+      return require(open_technique_library(library.path), ErrorClass::bad_configuration).trains;
+    names.push_back(library.name);
+  }
+  throw Failure(ErrorClass::unsupported,
+                "this training library has no technique " + in_quotes(name) + ", only " + listed(names));
 }
 
 /// Compute threads and the memory limit, before the first tensor.
@@ -114,22 +131,14 @@ void Training::make_technique(const worker::Assign& assign) {
     weights = require(open_weights(*model, job_.model.directory), ErrorClass::data);
 
   const data::Samples example = require(dataset_->read(data::Part::training, {0}), ErrorClass::data);
-  std::vector<std::string> names;
-  for (const TechniqueEntry& entry : technique_entries()) {
-    names.emplace_back(entry.name);
-    if (configuration_.technique == entry.name)
-      technique_ = entry.make({.job = job_,
-                               .configuration = configuration_,
-                               .model = std::move(model),
-                               .communicator = *communicator_,
-                               .device = device_,
-                               .directory = assign.job_directory,
-                               .example = example});
-  }
-  if (!technique_)
-    throw Failure(ErrorClass::unsupported, "this training library has no technique " +
-                                               in_quotes(configuration_.technique) + ", only " +
-                                               listed(names));
+  technique_ = find_entry(configuration_.technique, job_)
+                   .make({.job = job_,
+                          .configuration = configuration_,
+                          .model = std::move(model),
+                          .communicator = *communicator_,
+                          .device = device_,
+                          .directory = assign.job_directory,
+                          .example = example});
   require(technique_->prepare(*weights), ErrorClass::data);
   saver_ = std::make_unique<Saver>(*technique_, *communicator_);
 }

@@ -63,6 +63,7 @@ Result<TrainLibrary> open_train_library() {
     bind(handle, "saturn_train_main", library.train_main);
     bind(handle, "saturn_eval_main", library.eval_main);
     bind(handle, "saturn_train_about", library.about);
+    bind(handle, "saturn_catalogue", library.catalogue);
     const std::string built_as = version_of(library);
     if (library.train_main == nullptr || built_as != version()) {
       return Diagnostic{.kind = Kind::machine,

@@ -59,6 +59,16 @@ struct Schedule {
   bool operator==(const Schedule&) const = default;
 };
 
+/// [techniques.NAME]: a technique from outside (train/technique_library.h).
+struct TechniqueLibrary {
+  std::string name;
+  std::string path;    ///< absolute
+  std::string digest;  ///< of the file
+  SourcePosition position;
+
+  bool operator==(const TechniqueLibrary& other) const;  ///< but for the position
+};
+
 /// How much a job trains: exactly one unit is written.
 struct Amount {
   enum class Unit { epochs, steps, tokens };
@@ -78,9 +88,10 @@ struct Job {
   int micro_batches = 1;  ///< gradient accumulation: batch_size is split in so many parts
   std::string precision = "fp32";
   double dropout = 0.0;
-  int evaluate_every = 0;               ///< steps; 0 = at the end only
-  std::vector<std::string> techniques;  ///< empty = all that apply
-  std::vector<int> devices;             ///< device counts; empty = all
+  int evaluate_every = 0;                   ///< steps; 0 = at the end only
+  std::vector<std::string> techniques;      ///< empty = all that apply
+  std::vector<int> devices;                 ///< device counts; empty = all
+  std::vector<TechniqueLibrary> libraries;  ///< of the batch, as far as `techniques` allow them
   Optimizer optimizer;
   Schedule schedule;
   std::uint64_t seed = 0;
@@ -118,6 +129,7 @@ struct Batch {
   std::uint64_t seed = 0;
   devices::DevicesRequest devices;
   std::map<std::string, DataSource> data;
+  std::vector<TechniqueLibrary> libraries;
   std::vector<Job> jobs;  ///< expanded, in file order
   ProfileSettings profile;
   PlanSettings plan;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,6 +21,10 @@ struct DeviceGroup {
   int num_shares = 1;             ///< devices that make one GPU; 1 where a device is a whole one
   std::int64_t memory_bytes = 0;  ///< of one device; 0 = no limit stated
 };
+
+Json to_json(const DeviceGroup& devices);
+/// Exact inverse; throws nlohmann's exceptions, so only for what this program wrote.
+DeviceGroup device_group_from_json(const Json& json);
 
 /// One way to run one job, as trials, plans and `assign` name it.
 struct Configuration {
@@ -38,29 +43,38 @@ Json to_json(const Configuration& configuration);
 Configuration configuration_from_json(JsonReader reader);
 
 /// A technique of this build: a file in src/batch/techniques that ends in its entry, its other half in
-/// src/techniques, and one line for both in src/techniques/registry.def.
+/// src/techniques, and one line for both in src/techniques/registry.def. Or one of a library
+/// (train/technique_library.h), whose answers come from the child that asked it.
 struct TechniqueSpec {
-  const char* name;
-  const char* summary;     ///< one line for `saturn techniques`
-  const char* applies_to;  ///< one line: on which devices and jobs
-  bool splits_batch;       ///< every rank takes its part of the rows of a batch
+  std::string name;
+  std::string summary;        ///< one line for `saturn techniques`
+  std::string applies_to;     ///< one line: on which devices and jobs
+  bool splits_batch = false;  ///< every rank takes its part of the rows of a batch
   /// Why the job cannot run this way on these devices; nothing where it can.
-  std::optional<std::string> (*refusal)(const Job& job, const DeviceGroup& devices);
+  std::function<std::optional<std::string>(const Job& job, const DeviceGroup& devices)> refusal;
   /// Configurations that a search may try: a bounded grid of knobs (about 8), best guess first. A knob at its
   /// default is left out. Call only where there is no refusal.
-  std::vector<Configuration> (*candidates)(const Job& job, const DeviceGroup& devices);
+  std::function<std::vector<Configuration>(const Job& job, const DeviceGroup& devices)> candidates;
   /// Bytes that the rank which needs most will need, without the libraries' own.
-  std::int64_t (*predicted_memory_bytes)(const Job& job, const DataSource& data,
-                                         const Configuration& configuration);
+  std::function<std::int64_t(const Job& job, const DataSource& data, const Configuration& configuration)>
+      predicted_memory_bytes;
   /// Seconds of a step, for an order among configurations of one job: only ratios mean something.
-  double (*predicted_step_time_s)(const Job& job, const DataSource& data, const Configuration& configuration);
+  std::function<double(const Job& job, const DataSource& data, const Configuration& configuration)>
+      predicted_step_time_s;
 };
 
 /// Of this build, in printing order.
 const std::vector<TechniqueSpec>& technique_specs();
 
-/// Null where this build has no technique of that name.
+/// Makes the technique of a library known, in place of one of its name that was known before.
+void add_technique(TechniqueSpec spec);
+
+/// Of this build or of a library; null where there is none of that name.
 const TechniqueSpec* find_technique(const std::string& name);
+
+/// What `job` may be run under: those of this build, then those of its libraries that are known, but for
+/// those that its `techniques` leave out.
+std::vector<const TechniqueSpec*> techniques_of(const Job& job);
 
 /// Every configuration of `job` on each width up to `devices.num_devices`, as its `techniques` and `devices`
 /// allow; by technique, then by width.

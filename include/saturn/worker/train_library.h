@@ -22,6 +22,10 @@ struct TrainLibrary {
 
   /// `const char* saturn_train_about()`: {"saturn": "0.1.0", "libtorch": "2.11.0", "cuda": false}.
   const char* (*about)() = nullptr;
+
+  /// `char* saturn_catalogue(const char* request)`: what a technique's library answers, JSON in and JSON out
+  /// (to be freed with `free`; see worker/catalogue.h). Null where the library does not have it.
+  char* (*catalogue)(const char* request) = nullptr;
 };
 
 /// Where it is looked for, in order: SATURN_TRAIN_LIBRARY alone where that is set, else beside the
