@@ -25,6 +25,8 @@ ROWS = {
     "fsdp": dict(knobs={}, peer="fsdp", against="PyTorch fully_shard", aim=1.1),
     "fsdp-whole": dict(technique="fsdp", knobs={"reshard_after_forward": False}, peer="fsdp",
                        against="PyTorch fully_shard", aim=1.1),
+    # The peer's head is a table of its own; Saturn's is tied, so its stages also sum that table's gradients.
+    "pipeline": dict(knobs={"micro_batches": 4}, peer="pipeline", against="PyTorch 1F1B", aim=1.1),
 }
 
 
@@ -38,6 +40,12 @@ def parse_arguments():
     parser.add_argument("--pairs", type=int, default=7, help="rounds, at least 7 to judge [default: 7]")
     parser.add_argument("--json", help="also write the figures to this file")
     return parser.parse_args()
+
+
+def first_blocks(shape):
+    """The blocks of the first of two stages, by work: the head is as much as so many blocks."""
+    block, head = 12 * shape["width"] ** 2, shape["vocabulary"] * shape["width"]
+    return min(range(1, shape["layers"] + 1), key=lambda n: max(n * block, (shape["layers"] - n) * block + head))
 
 
 def free_port():
@@ -118,6 +126,8 @@ def measure(name, row, options, directory):
     told = ROWS[row]
     shape = dict(train.SHAPES[name], threads=options.threads, precision="fp32")
     shape["data"] = str(train.write_data(shape, directory))
+    if row == "pipeline":
+        shape.update(micro_batches=told["knobs"]["micro_batches"], first_blocks=first_blocks(shape))
     saturn = SaturnGroup(options.saturn, shape, directory, told.get("technique", row), told["knobs"], options.ranks)
     saturn.block(1)  # starts, then stands still
     peer = PeerGroup(told["peer"], shape, options.ranks)
@@ -144,6 +154,8 @@ def measure(name, row, options, directory):
 
 def main():
     options = parse_arguments()
+    if "pipeline" in options.rows.split(",") and options.ranks != 2:
+        sys.exit("the row pipeline is of two stages: leave --ranks out")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
           f"{options.ranks} processes of {options.threads} threads, {options.pairs} pairs, fp32")
     print(f"{'shape':<7}{'technique':<12}{'saturn tok/s':>13}  {'against':<20}{'tok/s':>8}{'ratio':>7}  interval"
