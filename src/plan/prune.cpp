@@ -79,9 +79,14 @@ Pruned prune(const Reduced& reduced, const AllotmentBound& bound, double upper_s
 }
 
 Pruned focus(const Reduced& reduced, const AllotmentBound& bound, double upper_s, double slack) {
-  // A mode that is longer than a plan half way to the bound only holds the search at the present plan.
+  // A mode that is longer than a plan half way to the bound only holds the search at the present plan. Plans
+  // of many tasks come close to the bound, since no task is large beside it: there it may be a little longer
+  // only.
+  constexpr std::size_t kManyTasks = 500;
+  constexpr double kCloseShare = 0.02;
   const double beaten_s = beaten(reduced, upper_s);
-  const double hoped_s = std::min(beaten_s, bound.bound_s + 0.5 * (upper_s - bound.bound_s));
+  double hoped_s = std::min(beaten_s, bound.bound_s + 0.5 * (upper_s - bound.bound_s));
+  if (reduced.tasks.size() >= kManyTasks) hoped_s = std::min(hoped_s, bound.bound_s * (1.0 + kCloseShare));
   std::vector<double> most;
   std::vector<double> longest;
   for (std::size_t t = 0; t < reduced.tasks.size(); ++t) {
