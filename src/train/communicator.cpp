@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -82,6 +83,13 @@ at::Tensor on_device_of([[maybe_unused]] c10d::ProcessGroup& group, const at::Te
   return tensor;
 }
 
+/// c10d keeps a record of the last collectives of all groups of a process, whose maps threads that use
+/// several groups at once corrupt. Nobody reads it here; TORCH_FR_BUFFER_SIZE still turns it on.
+void record_no_flights() {
+  static const int done = ::setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/0);
+  SATURN_CHECK(done == 0, "a short variable fits into the environment");
+}
+
 }  // namespace
 
 Communicator::Communicator(int rank, int num_ranks)
@@ -97,6 +105,7 @@ Communicator::~Communicator() {
 }
 
 Result<std::unique_ptr<Communicator>> Communicator::connect(Meeting meeting) {
+  record_no_flights();
   SATURN_CHECK(meeting.rank >= 0 && meeting.rank < meeting.num_ranks, "a rank is below the number of ranks");
   auto communicator = std::unique_ptr<Communicator>(new Communicator(meeting.rank, meeting.num_ranks));
   if (meeting.num_ranks == 1) {
