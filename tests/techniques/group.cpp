@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,7 +78,7 @@ struct Listening {
 };
 
 Listening listen_on_loopback() {
-  Listening listening{FileDescriptor(::socket(AF_INET, SOCK_STREAM, 0))};
+  Listening listening{FileDescriptor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))};
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -140,7 +141,7 @@ class StateReader {
 
 GroupResult run_group(const GroupRun& run) {
   TemporaryDirectory directory;
-  const Listening listening = listen_on_loopback();
+  Listening listening = listen_on_loopback();
   REQUIRE(write_whole(directory.file("run.json"), to_text(to_json(run))).ok());
   const auto start = std::chrono::steady_clock::now();
   std::vector<pid_t> pids;
@@ -154,11 +155,14 @@ GroupResult run_group(const GroupRun& run) {
       std::vector<char*> arguments;
       for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
       arguments.push_back(nullptr);
+      // Rank 0 alone holds the socket: once it is gone, its peers are refused instead of waiting.
+      if (rank == 0) ::fcntl(listening.fd.get(), F_SETFD, 0);
       ::execv(arguments[0], arguments.data());
       ::_exit(127);
     }
     pids.push_back(pid);
   }
+  listening.fd.reset();
   GroupResult result;
   for (pid_t pid : pids) {
     int status = 0;
