@@ -33,7 +33,8 @@ constexpr double kWithoutPidfdS =
 constexpr double kOomSampleS = 1.0;
 constexpr int kMaxStandbyFailures = 2;
 
-constexpr std::int64_t kStandbyHeadroom = 8;
+constexpr std::int64_t kStandbyHeadroom = 8;       // of one standby's memory, free before it starts
+constexpr std::int64_t kLeastStandbyHeadroom = 4;  // free while any is kept
 
 struct Worker {
   std::string mark;  // in its environment, and in that of whatever it starts
@@ -130,6 +131,8 @@ class LocalLauncher final : public Launcher {
   bool wait(double seconds);
   void keep_house();
   void keep_standby();
+  void end_surplus_standby(int wanted);
+  std::int64_t available_memory_bytes() const;
   void read_from(Worker& worker, std::vector<WorkerEvent>& events);
   void take(Worker& worker, const Json& message, std::vector<WorkerEvent>& events);
   void give_up_on(Worker& worker, std::string trouble);
@@ -152,6 +155,7 @@ class LocalLauncher final : public Launcher {
   int num_standby_ = 0;
   int num_standby_failures_ = 0;
   double next_standby_s_ = 0;
+  double memory_seen_s_ = -kNever;
   double oom_sampled_s_ = -kNever;
   std::uint64_t oom_kills_ = 0;
 };
@@ -440,7 +444,11 @@ int LocalLauncher::num_living() const {
 
 void LocalLauncher::set_num_standby(int count) {
   num_standby_ = std::max(count, 0);
-  int surplus = -num_standby_;
+  end_surplus_standby(num_standby_);
+}
+
+void LocalLauncher::end_surplus_standby(int wanted) {
+  int surplus = -wanted;
   for (const auto& worker : workers_) surplus += worker->attempt.empty() && !worker->discarded ? 1 : 0;
   for (auto worker = workers_.rbegin(); worker != workers_.rend() && surplus > 0; ++worker) {
     if (!(*worker)->attempt.empty() || (*worker)->discarded) continue;
@@ -450,7 +458,13 @@ void LocalLauncher::set_num_standby(int count) {
   }
 }
 
+std::int64_t LocalLauncher::available_memory_bytes() const {
+  return options_.available_memory_bytes ? options_.available_memory_bytes()
+                                         : devices::available_memory_bytes();
+}
+
 // One at a time, and not while a job has just begun or ended: loading the library costs a core for a moment.
+// Jobs come first where memory is short.
 void LocalLauncher::keep_standby() {
   int have = 0;
   for (const auto& worker : workers_) {
@@ -459,9 +473,16 @@ void LocalLauncher::keep_standby() {
     ++have;
   }
   const double now_s = clock_.now_s();
+  if (have > 0 && now_s >= memory_seen_s_ + options_.memory_look_s) {
+    memory_seen_s_ = now_s;
+    if (available_memory_bytes() < kLeastStandbyHeadroom * options_.standby_memory_bytes) {
+      log_debug("memory is short: standby workers end");
+      return end_surplus_standby(0);
+    }
+  }
   if (have >= num_standby_ || now_s < next_standby_s_) return;
-  if (devices::available_memory_bytes() < kStandbyHeadroom * options_.standby_memory_bytes) {
-    next_standby_s_ = now_s + 10;
+  if (available_memory_bytes() < kStandbyHeadroom * options_.standby_memory_bytes) {
+    next_standby_s_ = now_s + options_.memory_look_s;
     return;
   }
   if (const auto started = start_worker(nullptr); !started.ok()) {

@@ -47,11 +47,12 @@ TEST_SUITE("worker") {
       REQUIRE_FALSE(late.ok());
       CHECK(late.faults().front().what.find("did not end within 0.20 s") != std::string::npos);
     }
+    CHECK(kClock.now_s() - start_s < 90.0);  // none of them slept its hundred seconds
     const auto flood =
-        shell("while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done");
+        shell("while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done",
+              /*deadline_s=*/100);
     REQUIRE_FALSE(flood.ok());
     CHECK(flood.faults().front().what.find("printed too much") != std::string::npos);
-    CHECK(kClock.now_s() - start_s < 8.0);
   }
 
   TEST_CASE("worker/gpu_probe: reads what the probe prints") {

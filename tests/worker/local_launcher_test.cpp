@@ -55,9 +55,12 @@ std::vector<int> children_of(int parent) {
   return children;
 }
 
-// Waits until `holds`, at most `limit_s`.
-bool eventually(const std::function<bool()>& holds, double limit_s = 5.0) {
-  const double deadline_s = kClock.now_s() + limit_s;
+// Only for what never comes: a machine may be slow, or busy with other things.
+constexpr double kPatienceS = 60.0;
+
+// Waits until `holds`.
+bool eventually(const std::function<bool()>& holds) {
+  const double deadline_s = kClock.now_s() + kPatienceS;
   while (!holds()) {
     if (kClock.now_s() > deadline_s) return false;
     ::usleep(2000);
@@ -102,9 +105,9 @@ struct Heard {
   }
 };
 
-Heard listen(Launcher& launcher, const std::function<bool(const Heard&)>& enough, double limit_s = 10.0) {
+Heard listen(Launcher& launcher, const std::function<bool(const Heard&)>& enough) {
   Heard heard;
-  const double deadline_s = kClock.now_s() + limit_s;
+  const double deadline_s = kClock.now_s() + kPatienceS;
   while (!enough(heard) && kClock.now_s() < deadline_s) {
     for (WorkerEvent& event : launcher.poll(0.5)) heard.events.push_back(std::move(event));
   }
@@ -121,10 +124,31 @@ Heard until_all_ended(Launcher& launcher) {
   return listen(launcher, [&launcher](const Heard&) { return launcher.num_living() == 0; });
 }
 
-void let_standby_load(Launcher& launcher, double seconds = 0.3) {
-  const double deadline_s = kClock.now_s() + seconds;
-  while (kClock.now_s() < deadline_s) launcher.poll(0.05);
-}
+// A launcher whose standby workers can be counted: each of them says so in a log of theirs once it is ready.
+class WithStandby {
+ public:
+  explicit WithStandby(LocalLauncherOptions options) {
+    options.standby_log_path = directory_.file("standby.txt");
+    options.arguments.push_back("--announce");
+    launcher_ = make(std::move(options));
+  }
+  Launcher* operator->() { return launcher_.get(); }
+  Launcher& operator*() { return *launcher_; }
+
+  // Waits until `count` standby workers in all have been ready since the beginning.
+  void wait_for_standby(std::size_t count) {
+    const auto num_ready = [&] {
+      const auto log = read_whole(directory_.file("standby.txt"));
+      return log.ok() ? static_cast<std::size_t>(std::count(log->begin(), log->end(), '\n')) : 0;
+    };
+    CHECK(eventually([&] { return launcher_->poll(0.01), num_ready() >= count; }));
+    launcher_->poll(0.0);  // what the last one said before it wrote the line
+  }
+
+ private:
+  testing::TemporaryDirectory directory_;
+  std::unique_ptr<Launcher> launcher_;
+};
 
 TEST_SUITE("worker") {
   TEST_CASE("worker/local_launcher: a rank takes its assignment and trains and ends") {
@@ -155,7 +179,9 @@ TEST_SUITE("worker") {
     const std::int64_t at = saved.all<Step>().back().step;
     launcher->send_all("a#1", StopAtStep{.step = at + 40});
     const Heard stopped = until_all_ended(*launcher);
-    CHECK(stopped.all<Finished>().front().steps == at + 40);
+    REQUIRE(stopped.all<Finished>().size() == 1);
+    CHECK(stopped.all<Finished>().front().steps >= at + 40);  // later where it heard of it later
+    CHECK(stopped.all<Finished>().front().steps == stopped.all<Step>().back().step);
     CHECK(stopped.all<Ended>().front().exit_code == 0);
     launcher->send_all("a#1", End{});  // nobody is there any more
   }
@@ -194,9 +220,9 @@ TEST_SUITE("worker") {
 
   TEST_CASE("worker/local_launcher: a standby is taken and pinned and given its log") {
     const testing::TemporaryDirectory directory;
-    auto launcher = make(test_options());
+    WithStandby launcher(test_options());
     launcher->set_num_standby(1);
-    let_standby_load(*launcher);
+    launcher.wait_for_standby(1);
     Assign assign{.cores = {0}, .threads = 2, .log_path = directory.file("log.txt"), .to_step = 1};
     REQUIRE(write_whole(assign.log_path, "before\n").ok());
     LaunchRequest request = request_of("a#1", 2, {{"act", "print"}}, assign);
@@ -207,9 +233,10 @@ TEST_SUITE("worker") {
     CHECK_FALSE((*processes)[1].was_standby);
     const Heard heard = until_all_ended(*launcher);
     CHECK(*read_whole(assign.log_path) == "before\nout of rank 0\nerr of rank 0\n");
-    CHECK(*read_whole(directory.file("rank1.txt")) == "out of rank 1\nerr of rank 1\n");
+    // A fresh one has its log from the beginning.
+    CHECK(*read_whole(directory.file("rank1.txt")) == "ready\nout of rank 1\nerr of rank 1\n");
 
-    let_standby_load(*launcher);
+    launcher.wait_for_standby(2);
     const auto again = launcher->launch(request_of("b#1", 1, {{"act", "report"}}, assign));
     REQUIRE(again.ok());
     CHECK(again->front().was_standby);
@@ -223,9 +250,9 @@ TEST_SUITE("worker") {
   TEST_CASE("worker/local_launcher: fresh and standby ranks meet on the controller's port with its key") {
     for (const int num_standby : {0, 1, 3}) {
       CAPTURE(num_standby);
-      auto launcher = make(test_options());
+      WithStandby launcher(test_options());
       launcher->set_num_standby(num_standby);
-      let_standby_load(*launcher, 0.1 + 0.1 * num_standby);
+      launcher.wait_for_standby(static_cast<std::size_t>(num_standby));
       REQUIRE(launcher->launch(request_of("a#1", 3, {{"act", "meet"}}, {.to_step = 1})).ok());
       const Heard heard = until_all_ended(*launcher);
       for (const Ended& ended : heard.all<Ended>()) CHECK(ended.exit_code == 0);
@@ -296,7 +323,6 @@ TEST_SUITE("worker") {
     ended = until_all_ended(*launcher).all<Ended>().front();
     CHECK(ended.signal == SIGKILL);
     CHECK(kClock.now_s() - start_s >= 0.3);
-    CHECK(kClock.now_s() - start_s < 2.0);
   }
 
   TEST_CASE("worker/local_launcher: a rank that closes its stream or never reads is ended") {
@@ -310,12 +336,10 @@ TEST_SUITE("worker") {
     listen(*launcher, has<Metric>());
     Assign large;
     large.job_directory = std::string(std::size_t{20} << 20, 'x');
-    const double start_s = kClock.now_s();
     for (int i = 0; i < 5; ++i) launcher->send("b#1", 0, large);
     const Ended ended = until_all_ended(*launcher).all<Ended>().front();
     CHECK(ended.signal == SIGKILL);
     CHECK(ended.reason.find("does not read") != std::string::npos);
-    CHECK(kClock.now_s() - start_s < 30.0);
   }
 
   TEST_CASE("worker/local_launcher: what a rank started ends with it in its group or out of it") {
@@ -367,7 +391,7 @@ TEST_SUITE("worker") {
   TEST_CASE("worker/local_launcher: standby workers that cannot start are given up and jobs are not") {
     auto launcher = make(test_options({"--fail-start"}));
     launcher->set_num_standby(2);
-    let_standby_load(*launcher, 0.5);
+    for (int polls = 0; polls < 20; ++polls) launcher->poll(0.01);  // some come and go
     REQUIRE(launcher->launch(request_of("a#1", 1, {})).ok());
     CHECK(until_all_ended(*launcher).all<Ended>().front().exit_code == 3);
   }
@@ -378,18 +402,44 @@ TEST_SUITE("worker") {
     LocalLauncherOptions options = test_options();
     options.environment = {family};
     {
-      auto launcher = make(options);
+      WithStandby launcher(options);
       launcher->set_num_standby(2);
-      let_standby_load(*launcher, 0.4);
+      launcher.wait_for_standby(2);
       CHECK(count() == 2);
       launcher->set_num_standby(1);
-      let_standby_load(*launcher, 0.1);
-      CHECK(count() == 1);
+      CHECK(eventually([&] { return launcher->poll(0.01), count() == 1; }));
       REQUIRE(launcher->launch(request_of("a#1", 1, {{"act", "spawn"}})).ok());
       listen(*launcher, has<Metric>());
       CHECK(count() >= 3);
     }
     CHECK(eventually([&] { return count() == 0; }));
+  }
+
+  TEST_CASE(
+      "worker/local_launcher: standby workers wait for free memory and give theirs back when it is short") {
+    const std::string family = "SATURN_TEST_FAMILY=" + random_key(8);
+    const auto count = [&family] { return processes_marked(family).size(); };
+    LocalLauncherOptions options = test_options();
+    options.environment = {family};
+    options.standby_memory_bytes = 100;
+    auto free_bytes = std::make_shared<std::int64_t>(799);
+    options.available_memory_bytes = [free_bytes] { return *free_bytes; };
+    options.memory_look_s = 0.0;
+    WithStandby launcher(options);
+    launcher->set_num_standby(2);
+    for (int polls = 0; polls < 20; ++polls) launcher->poll(0.01);
+    CHECK(count() == 0);
+    REQUIRE(launcher->launch(request_of("a#1", 1, {})).ok());  // jobs do not need them
+    until_all_ended(*launcher);
+
+    *free_bytes = 800;
+    launcher.wait_for_standby(2);
+    CHECK(count() == 2);
+    *free_bytes = 400;  // not enough for a new one, and enough to keep those that are there
+    for (int polls = 0; polls < 20; ++polls) launcher->poll(0.01);
+    CHECK(count() == 2);
+    *free_bytes = 399;
+    CHECK(eventually([&] { return launcher->poll(0.01), count() == 0; }));
   }
 
   TEST_CASE("worker/local_launcher: poll wakes for a descriptor and for a signal and at its timeout") {
@@ -404,8 +454,8 @@ TEST_SUITE("worker") {
     REQUIRE(::write(write_end.get(), "x", 1) == 1);
     launcher->set_wake_fds({read_end.get()});
     start_s = kClock.now_s();
-    CHECK(launcher->poll(10).empty());
-    CHECK(kClock.now_s() - start_s < 1.0);
+    CHECK(launcher->poll(2.0 * kPatienceS).empty());
+    CHECK(kClock.now_s() - start_s < kPatienceS);
   }
 }
 
@@ -464,7 +514,8 @@ TEST_SUITE("worker") {
       most_at_kill = std::max(most_at_kill, processes_marked(family).size());
       ::kill(controller, SIGKILL);
       REQUIRE(::waitpid(controller, nullptr, 0) == controller);
-      CHECK(eventually([&] { return processes_marked(family).empty(); }, 2.0));
+      // tools/chaos holds it to two seconds.
+      CHECK(eventually([&] { return processes_marked(family).empty(); }));
       for (const pid_t left : processes_marked(family)) ::kill(left, SIGKILL);
     }
     CHECK(most_at_kill >= 6);
@@ -483,7 +534,7 @@ TEST_SUITE("worker") {
     }));
     ::kill(controller, SIGKILL);
     REQUIRE(::waitpid(controller, nullptr, 0) == controller);
-    CHECK(eventually([&] { return std::none_of(children.begin(), children.end(), &runs); }, 2.0));
+    CHECK(eventually([&] { return std::none_of(children.begin(), children.end(), &runs); }));
   }
 }
 

@@ -1,7 +1,7 @@
 // The rank's side of the protocol without LibTorch: does what the job's "act" says, so that the launcher is
 // tested with real processes.
 //
-//     test_worker_rank [--start-s S] [--fail-start] [--protocol N] --fd N
+//     test_worker_rank [--start-s S] [--fail-start] [--announce] [--protocol N] --fd N
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -23,6 +23,7 @@ namespace {
 struct Arguments {
   double start_s = 0;
   bool fail_start = false;
+  bool announce = false;
   int protocol = kProtocolVersion;
   int fd = -1;
 };
@@ -33,6 +34,8 @@ Arguments parse(int argc, char** argv) {
     const std::string name = argv[i];
     if (name == "--fail-start") {
       arguments.fail_start = true;
+    } else if (name == "--announce") {
+      arguments.announce = true;
     } else if (i + 1 < argc) {
       const std::string value = argv[++i];
       if (name == "--start-s") arguments.start_s = std::stod(value);
@@ -191,6 +194,10 @@ int run(const Arguments& arguments) {
   if (!channel.ok()) {
     std::fputs(to_text(channel.faults()).c_str(), stderr);
     return 2;
+  }
+  if (arguments.announce) {
+    std::puts("ready");
+    std::fflush(stdout);
   }
   const auto assign = (*channel)->wait_for_assign();
   if (!assign.ok()) return 2;

@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,9 +19,11 @@ struct LocalLauncherOptions {
   std::vector<std::string> environment;             ///< "NAME=value", beside the controller's own
   std::string standby_log_path;  ///< what a standby prints before its assignment; empty = discarded
   double standby_delay_s = 2.0;  ///< after a launch or an end, before a new standby loads its library
-  std::int64_t standby_memory_bytes = std::int64_t{256}
-                                      << 20;  ///< a standby starts where 8 times this is free
-  double exit_grace_s = 5.0;                  ///< from a rank's end of file to its KILL
+  /// A standby starts where 8 times this is free; where less than 4 times is, standby workers end.
+  std::int64_t standby_memory_bytes = std::int64_t{256} << 20;
+  std::function<std::int64_t()> available_memory_bytes;  ///< absent = what the system says
+  double memory_look_s = 5.0;                            ///< between two looks at it
+  double exit_grace_s = 5.0;                             ///< from a rank's end of file to its KILL
 };
 
 /// Every worker has its own process group, dies with the controller (parent-death signal, set between fork
