@@ -4,15 +4,17 @@
 
 #include <array>
 #include <cstdio>
+#include <optional>
 
 #include "saturn/base/digest.h"
+#include "saturn/base/version.h"
 
 namespace saturn::journal {
 namespace {
 
 constexpr std::array kKindNames = {
-    "run_started", "batch_accepted", "planned",     "attempt_started", "training", "progress",    "saving",
-    "checkpoint",  "metric",         "stopping",    "attempt_ended",   "skipped",  "warning", "struck",
+    "run_started", "batch_accepted", "planned",     "attempt_started", "training", "progress", "saving",
+    "checkpoint",  "metric",         "stopping",    "attempt_ended",   "skipped",  "warning",  "struck",
     "job_changed", "requested",      "batch_added", "device_changed",  "run_ended"};
 constexpr std::string_view kChecksumKey = ",\"crc32c\":\"";
 constexpr std::size_t kChecksumBytes = kChecksumKey.size() + 8 + 2;  // eight digits, then "}
@@ -28,6 +30,14 @@ Diagnostic bad_line(const std::string& where, std::string what) {
           .what = std::move(what),
           .expected = "a line as Saturn wrote it: the journal is append-only and checksummed",
           .fix = "restore the file, or start in a new run directory with --dir"};
+}
+
+// The text that the checksum covers; nothing where the line does not end in the right one.
+std::optional<std::string_view> checked_body(std::string_view line) {
+  if (line.size() <= kChecksumBytes) return std::nullopt;
+  const std::string_view body = line.substr(0, line.size() - kChecksumBytes);
+  const std::string tail = std::string(kChecksumKey) + checksum_of(body) + "\"}";
+  return line.substr(body.size()) == tail ? std::optional(body) : std::nullopt;
 }
 
 }  // namespace
@@ -51,14 +61,33 @@ std::string to_line(const Event& event) {
   return text.append(kChecksumKey).append(checksum).append("\"}");
 }
 
+bool is_whole(std::string_view line) {
+  return checked_body(line).has_value();
+}
+
+Result<void> refuse_other_format(std::string_view first_line, const std::string& where) {
+  constexpr JsonLimits kLimits{.bytes = 64 << 10, .depth = 8};
+  const Result<Json> document = parse_json(std::string(first_line), where, kLimits);
+  if (!document.ok() || !document->is_object()) return {};  // what it is is said by whoever reads the line
+  const auto format = document->find("format");
+  if (format == document->end() || !format->is_string() || *format == kEventsFormat) return {};
+  const auto saturn = document->find("saturn");
+  const std::string writer = saturn != document->end() && saturn->is_string()
+                                 ? "version " + saturn->get<std::string>() + " of saturn"
+                                 : "the version of saturn that wrote it";
+  return Diagnostic{
+      .where = where,
+      .what = "this journal has the format " + in_quotes(format->get<std::string>()),
+      .expected = in_quotes(kEventsFormat) + ", which saturn " + version() + " reads and writes",
+      .fix = "use " + writer + ", or start in a new run directory with --dir"};
+}
+
 Result<Event> event_from_line(std::string_view line, const std::string& where) {
   if (line.size() <= kChecksumBytes) return bad_line(where, "the line is not an event");
-  const std::string_view body = line.substr(0, line.size() - kChecksumBytes);
-  const std::string_view tail = line.substr(body.size());
-  if (tail != std::string(kChecksumKey) + checksum_of(body) + "\"}")
-    return bad_line(where, "the line does not have the checksum it was written with");
+  const std::optional<std::string_view> body = checked_body(line);
+  if (!body) return bad_line(where, "the line does not have the checksum it was written with");
 
-  SATURN_TRY(Json document, parse_json(std::string(body) + "}", where));
+  SATURN_TRY(Json document, parse_json(std::string(*body) + "}", where));
   Diagnostics faults;
   JsonReader reader(document, where, "", faults);
   Event event;

@@ -71,13 +71,6 @@ Result<void> refuse_link(const std::string& path) {
   return {};
 }
 
-Result<void> sync_directory(const std::string& path) {
-  const FileDescriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory.valid()) return system_fault(path, "open", errno);
-  if (::fsync(directory.get()) != 0 && errno != EINVAL) return system_fault(path, "fsync", errno);
-  return {};
-}
-
 Result<FileDescriptor> take_lock(const RunPaths& paths) {
   const std::string path = paths.lock();
   FileDescriptor lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
@@ -139,12 +132,14 @@ Result<JournalContent> read_journal(const std::string& path) {
     const bool last = newline == std::string::npos || newline + 1 == text.size();
     const std::string_view line =
         std::string_view(text).substr(begin, std::min(newline, text.size()) - begin);
-    Result<Event> event = event_from_line(line, position(path, line_number, 1));
+    const std::string where = position(path, line_number, 1);
+    if (line_number == 1) SATURN_TRY_VOID(refuse_other_format(line, where));
     // Only the last line can have been cut by a crash: a write either ended or it did not, in order.
-    if (newline == std::string::npos || (last && !event.ok())) {
+    if (newline == std::string::npos || (last && !is_whole(line))) {
       content.torn = true;
       return content;
     }
+    Result<Event> event = event_from_line(line, where);
     if (!event.ok()) return std::move(event).faults();
     content.events.push_back(*std::move(event));
     begin = newline + 1;

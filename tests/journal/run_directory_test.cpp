@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 
+#include "saturn/base/digest.h"
 #include "tests/support/temporary_directory.h"
 
 namespace saturn::journal {
@@ -145,6 +147,47 @@ TEST_SUITE("journal") {
     const Result<RunDirectory> directory = begin(paths.root(), clock);
     REQUIRE_FALSE(directory.ok());
     CHECK(directory.faults().front().where == paths.events() + ":1:1");
+    CHECK(*read_whole(paths.events()) == text);
+  }
+
+  TEST_CASE("journal/run_directory: a journal of a newer version is refused with advice and not cut") {
+    const testing::TemporaryDirectory temporary;
+    FakeClock clock;
+    const RunPaths paths(temporary.path());
+    // Only the first line is ours to understand: what follows may look like anything, and like a torn line.
+    const std::vector<std::string> rests = {"", "{\"seq\":1,\"event\":\"teleported\"}\n", "\x93\x01binary",
+                                            "{\"seq\":1,\"ev"};
+    for (const std::string& rest : rests) {
+      CAPTURE(rest);
+      const std::string text =
+          "{\"seq\":0,\"time_s\":0.0,\"unix_s\":1.0,\"event\":\"run_started\",\"format\":\"saturn.events/2\","
+          "\"saturn\":\"9.1.0\",\"sha256\":\"00\"}\n" +
+          rest;
+      std::ofstream(paths.events(), std::ios::trunc | std::ios::binary) << text;
+      const Result<RunDirectory> directory = RunDirectory::open(paths.root(), clock);
+      REQUIRE_FALSE(directory.ok());
+      const Diagnostic& fault = directory.faults().front();
+      CHECK(fault.kind == Kind::input);
+      CHECK(fault.where == paths.events() + ":1:1");
+      CHECK(fault.what == "this journal has the format \"saturn.events/2\"");
+      CHECK(fault.expected.starts_with("\"saturn.events/1\""));
+      CHECK(fault.fix == "use version 9.1.0 of saturn, or start in a new run directory with --dir");
+      CHECK(*read_whole(paths.events()) == text);
+    }
+  }
+
+  TEST_CASE("journal/run_directory: a last line that was written whole is never cut off") {
+    const testing::TemporaryDirectory temporary;
+    FakeClock clock;
+    const RunPaths paths(temporary.path());
+    { REQUIRE(begin(paths.root(), clock).ok()); }
+    // A kind that only a newer reader knows, with the right checksum.
+    const std::string body = "{\"seq\":1,\"time_s\":0.0,\"unix_s\":1.0,\"event\":\"teleported\"";
+    char checksum[9];
+    std::snprintf(checksum, sizeof checksum, "%08x", crc32c(body));
+    append_bytes(paths.events(), body + ",\"crc32c\":\"" + checksum + "\"}\n");
+    const std::string text = *read_whole(paths.events());
+    CHECK_FALSE(RunDirectory::open(paths.root(), clock).ok());
     CHECK(*read_whole(paths.events()) == text);
   }
 

@@ -1,4 +1,20 @@
-// One line of events.jsonl: what happened, when, and to which job.
+// One line of events.jsonl: what happened, when, and to which job. This is the format's description.
+//
+// A journal is a text file of JSON objects, one a line, each ended by a newline and never changed afterwards:
+//
+//     {"seq":7,"time_s":12.25,"unix_s":1763716000.5,"event":"progress","job":"a","attempt":2,
+//      "step":41,"loss":3.0625,"step_time_s":0.31,"crc32c":"9a0c1f2e"}              (as one line)
+//
+// seq      counts from 0 without gaps
+// time_s   seconds of run time: it stands still while no controller runs jobs, and never goes back
+// unix_s   the wall clock, for people only: it may jump
+// event    one of EventKind, below, which says what else the line holds; job and attempt where it is of one
+// crc32c   CRC-32C in eight hexadecimal digits of every byte of the line before `,"crc32c"`; always last
+//
+// The first line is a run_started, which names the format: "saturn.events/1". The number grows whenever a
+// kind or a key is added that an older reader could not do without; a reader refuses every other number,
+// before it looks at anything else. The last line alone may be torn (no newline, or a wrong checksum):
+// whoever takes the lock cuts it off, and nobody else writes.
 
 #pragma once
 
@@ -31,7 +47,8 @@ enum class EventKind {
   attempt_ended,  ///< next (a JobState), class, message, step, retry_after_s?, drop_checkpoint?, metrics {}?,
                   ///< times {}?, memory_peak_bytes?, host_memory_peak_bytes?
   skipped,        ///< step, loss?, gradient_norm?: a number was not finite, and no weight was changed
-  warning,         ///< step, about (checkpoint_not_saved, checkpoint_damaged), class, message: the rank goes on
+  warning,  ///< step, about (checkpoint_not_saved; checkpoint_damaged: it goes on from `path`, of `step`),
+            ///< class, message, path?: trouble that the rank lives with
   struck,  ///< technique, num_devices, num_ranks, knobs, trial, reason: this configuration is not tried again
   job_changed,  ///< happened (a JobEvent of pause, resume, cancel, stop_early, reset, fail), reason
   requested,    ///< id, verb, target?, accepted, answer: what somebody asked of the run, and what came of it
@@ -57,5 +74,12 @@ std::string to_line(const Event& event);
 
 /// Errors: Kind::input at `where` when the line is torn, changed or of an unknown kind.
 Result<Event> event_from_line(std::string_view line, const std::string& where);
+
+/// Whether the line ends in the checksum of what is before it: it was written to its end.
+bool is_whole(std::string_view line);
+
+/// Errors: Kind::input at `where` when the first line of a journal names another format than ours, however
+/// that is checked; good where it names none.
+Result<void> refuse_other_format(std::string_view first_line, const std::string& where);
 
 }  // namespace saturn::journal
