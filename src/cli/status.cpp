@@ -65,10 +65,12 @@ std::string text_of(const Look& look, const view::Terminal& terminal) {
                      {.title = "time", .align = view::Align::right},
                      {.title = "loss", .align = view::Align::right},
                      {.title = "why"}});
-  for (const journal::JobRecord& record : state.jobs) {
-    std::string why = record.state == journal::JobState::done ? "" : record.reason;
-    if (!record.skipped_steps.empty())
-      why += (why.empty() ? "" : "; ") + std::to_string(record.skipped_steps.size()) + " steps skipped";
+  const journal::Summary summary = journal::summarise(state);
+  for (std::size_t i = 0; i < state.jobs.size(); ++i) {
+    const journal::JobRecord& record = state.jobs[i];
+    std::string why = summary.jobs[i].reason;
+    if (const std::string trouble = summary.jobs[i].trouble(); !trouble.empty())
+      why += (why.empty() ? "" : "; ") + trouble;
     table.add({record.name, journal::to_string(record.state), configuration_of(record),
                std::to_string(record.step) + "/" + std::to_string(record.num_steps),
                record.attempts.empty() ? "" : format_duration(record.time_s(state.time_s)),

@@ -66,13 +66,8 @@ void forget_results(JobRecord& record) {
 }
 
 Result<void> run_started(Fold& fold) {
-  const std::string format = fold.read.string("format");
-  if (format != kEventsFormat) {
-    return Diagnostic{.where = fold.where,
-                      .what = "the journal has format " + in_quotes(format),
-                      .expected = in_quotes(kEventsFormat),
-                      .fix = "use the version of saturn that wrote it, or a new run directory (--dir)"};
-  }
+  if (fold.read.string("format") != kEventsFormat)
+    return cannot_follow(fold.where, fold.event, "it is of another format than the journal");
   fold.state.controller_pid = static_cast<int>(fold.read.integer("pid"));
   fold.state.controller_host = fold.read.string("host");
   fold.state.num_plans_before = fold.state.plans.size();
@@ -269,10 +264,18 @@ Result<void> skipped(Fold& fold) {
 
 Result<void> warning(Fold& fold) {
   SATURN_TRY(JobRecord* const record, fold.job());
-  SATURN_TRY_VOID(fold.running_attempt(*record));
-  fold.read.integer("step");
+  SATURN_TRY(Attempt* const attempt, fold.running_attempt(*record));
+  const std::int64_t step = fold.read.integer("step");
   fold.read.string("message");
-  if (fold.read.string("about") == "checkpoint_not_saved") ++record->num_failed_saves;
+  const std::string about = fold.read.string("about");
+  if (about == "checkpoint_not_saved") ++record->num_failed_saves;
+  if (about == "checkpoint_damaged") {
+    // It went on from an older one, which the next attempt begins with unless a newer is saved. Every rank
+    // that could not read it says so, maybe after that.
+    const std::string path = fold.read.string("path");
+    if (record->checkpoint && record->checkpoint->path == attempt->resume_from)
+      record->checkpoint = Checkpoint{.path = path, .step = step};
+  }
   return {};
 }
 

@@ -22,7 +22,9 @@ JobSummary summarise(const JobRecord& record, double now_s) {
                  .num_steps = record.num_steps,
                  .attempts = static_cast<int>(record.attempts.size()),
                  .time_s = record.time_s(now_s),
-                 .train_loss = record.train_loss};
+                 .train_loss = record.train_loss,
+                 .num_skipped_steps = static_cast<int>(record.skipped_steps.size()),
+                 .num_failed_saves = record.num_failed_saves};
   for (const Attempt& attempt : record.attempts) {
     const std::string technique = technique_of(attempt);
     if (std::find(job.techniques.begin(), job.techniques.end(), technique) == job.techniques.end())
@@ -101,13 +103,27 @@ JobSummary job_from_json(JsonReader reader) {
   for (const auto& [name, value] : reader.object("validation").items()) {
     if (value.is_number()) job.validation[name] = value.get<double>();
   }
+  job.num_skipped_steps = static_cast<int>(reader.integer_or("num_skipped_steps", 0));
+  job.num_failed_saves = static_cast<int>(reader.integer_or("num_failed_saves", 0));
   job.model_dir = reader.string("model_dir");
   job.reason = reader.string("reason");
   reader.finish();
   return job;
 }
 
+std::string counted(int count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
 }  // namespace
+
+std::string JobSummary::trouble() const {
+  std::string text;
+  if (num_skipped_steps > 0) text = counted(num_skipped_steps, "step") + " skipped";
+  if (num_failed_saves > 0)
+    text += (text.empty() ? "" : ", ") + counted(num_failed_saves, "checkpoint") + " not saved";
+  return text;
+}
 
 std::optional<double> Summary::prediction_error() const {
   if (!predicted_makespan_s || makespan_s <= 0.0) return std::nullopt;
@@ -172,6 +188,8 @@ Json to_json(const Summary& summary) {
     put(entry, "train_loss", job.train_loss);
     Json& validation = entry["validation"] = Json::object();
     for (const auto& [name, value] : job.validation) validation[name] = value;
+    entry["num_skipped_steps"] = job.num_skipped_steps;
+    entry["num_failed_saves"] = job.num_failed_saves;
     entry["model_dir"] = job.model_dir;
     entry["reason"] = job.reason;
     jobs.push_back(std::move(entry));

@@ -8,6 +8,7 @@
 #include "run/executor.h"
 #include "saturn/base/files.h"
 #include "saturn/base/units.h"
+#include "saturn/checkpoint/manifest.h"
 
 namespace saturn::run {
 namespace {
@@ -83,6 +84,8 @@ Result<void> Executor::handle_message(Live& live, int rank, const worker::FromRa
     told.details["about"] = warning->about;
     told.details["class"] = worker::to_string(warning->error_class);
     told.details["message"] = warning->message;
+    if (warning->about == "checkpoint_damaged")
+      told.details["path"] = join_path("checkpoints", checkpoint::name_of_step(warning->step));
     return append(std::move(told));
   }
   if (const auto* metric = std::get_if<worker::Metric>(&message)) {

@@ -139,6 +139,7 @@ std::string job_row(const journal::JobSummary& job, std::size_t color, bool best
     error = 100 * (*job.predicted_time_s / *job.last_attempt_s - 1);
   std::string state = journal::to_string(job.state);
   if (!job.reason.empty()) state += ": " + job.reason;
+  if (const std::string trouble = job.trouble(); !trouble.empty()) state += "; " + trouble;
   return std::string(best ? "<tr class=\"best\">" : "<tr>") +
          "<td><span class=\"swatch\" style=\"background:" + job_color(color) + "\"></span>" +
          xml_escaped(job.name) + (best ? " ★" : "") + "</td>" + cell(state) + cell(techniques) +

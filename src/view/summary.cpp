@@ -108,6 +108,7 @@ std::string summary_text(const journal::Summary& summary, const Terminal& termin
   if (any_unigram) say("unigram: validation loss against that of a unigram model");
   out += "\n";
   for (const journal::JobSummary& job : summary.jobs) {
+    if (const std::string trouble = job.trouble(); !trouble.empty()) say(job.name + ": " + trouble);
     if (job.reason.empty() || job.state == journal::JobState::done) continue;
     say(job.name + " " + journal::to_string(job.state) + ": " + job.reason);
   }

@@ -222,6 +222,13 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
       attempt.begin(Phase::loading, now_s, assign.resume_from.empty() ? 0.0 : script.load_s);
       return;
     case Phase::loading:
+      if (script.falls_back_to && !assign.resume_from.empty()) {
+        attempt.done = *script.falls_back_to;
+        say(0, FromRank(Warning{.step = attempt.done,
+                                .about = "checkpoint_damaged",
+                                .error_class = ErrorClass::data,
+                                .message = assign.resume_from + " is damaged"}));
+      }
       return next_step();
     case Phase::stepping: {
       const double seconds = attempt.step_time_s(++attempt.done);

@@ -176,12 +176,30 @@ TEST_SUITE("journal") {
     CHECK(fold(script.start("b", 2, 1).events).ok());
   }
 
-  TEST_CASE("journal/run_state: a journal of another version is refused") {
+  TEST_CASE(
+      "journal/run_state: a damaged checkpoint gives way to the one that was used until another is saved") {
+    const auto saved = [](std::int64_t step) {
+      return Json{{"step", step}, {"path", "checkpoints/step-" + std::to_string(step)}, {"save_s", 0.1}};
+    };
+    const Json damaged = {{"step", 4},
+                          {"about", "checkpoint_damaged"},
+                          {"class", "data"},
+                          {"message", "cut off"},
+                          {"path", "checkpoints/step-4"}};
     Script script;
-    script.events.front().details["format"] = "saturn.events/2";
+    script.accept().start("a", 1, 0).step("a", 1, 1, 5.0);
+    script.add(EventKind::checkpoint, "a", 1, saved(4)).add(EventKind::checkpoint, "a", 1, saved(8));
+    script.end("a", 1, "pending", 8, "rank_lost").start("a", 2, 0, 8);
+    script.events.back().details["resume_from"] = "checkpoints/step-8";
+    script.add(EventKind::warning, "a", 2, damaged);
     const Result<RunState> state = fold(script.events);
-    REQUIRE_FALSE(state.ok());
-    CHECK(state.faults().front().expected == "\"saturn.events/1\"");
+    REQUIRE(state.ok());
+    CHECK(state->find("a")->checkpoint->path == "checkpoints/step-4");
+    CHECK(state->find("a")->checkpoint->step == 4);
+    CHECK(state->find("a")->num_failed_saves == 0);
+    // Another rank says the same, after a new one was saved.
+    script.add(EventKind::checkpoint, "a", 2, saved(6)).add(EventKind::warning, "a", 2, damaged);
+    CHECK(fold(script.events)->find("a")->checkpoint->step == 6);
   }
 
   TEST_CASE("journal/summary: predicted and measured times and the best job are what the events say") {

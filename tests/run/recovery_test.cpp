@@ -225,6 +225,7 @@ TEST_SUITE("run") {
     const JobRecord b = *paper.state().find("b");
     CHECK(b.state == JobState::done);
     CHECK(b.skipped_steps == std::set<std::int64_t>{7, 11});
+    CHECK(journal::summarise(paper.state()).jobs[1].trouble() == "2 steps skipped");
     CHECK(paper.observer.count(EventKind::skipped, "b") == 3);  // step 11 came again after the restart
     REQUIRE(paper.trained("b").size() == 2);
     CHECK(paper.trained("b")[0].ranks.front().max_skipped_steps == 10);
@@ -246,10 +247,31 @@ TEST_SUITE("run") {
     CHECK(paper.state().find("b")->checkpoint->step == 15);
     CHECK(ran->exit_code == 1);
     CHECK(to_text(ran->faults).find("1 checkpoint of job \"b\" could not be written") != std::string::npos);
+    CHECK(paper.observer.count(EventKind::warning, "b") == 1);
+    CHECK(ran->summary.jobs[1].num_failed_saves == 1);
+    CHECK(ran->summary.jobs[1].trouble() == "1 checkpoint not saved");
     check_others_done(paper);
     const Result<SessionResult> again = paper.run();
     REQUIRE(again.ok());
     CHECK(again->exit_code == 0);  // it was told once
+  }
+
+  TEST_CASE(
+      "run/recovery: a damaged checkpoint is told of and the next attempt begins with the one before (fault "
+      "11)") {
+    ScriptRow second = faulty(2, death_at(8));  // dies before it has saved again
+    second.script.falls_back_to = 5;
+    ScriptedRun paper({faulty(1, death_at(12)), second});
+    const Result<SessionResult> ran = paper.run();
+    REQUIRE(ran.ok());
+    const JobRecord b = *paper.state().find("b");
+    CHECK(b.state == JobState::done);
+    REQUIRE(b.attempts.size() == 3);
+    CHECK(b.attempts[1].from_step == 10);
+    CHECK(b.attempts[2].from_step == 5);
+    CHECK(b.attempts[2].resume_from == "checkpoints/step-000005");
+    CHECK(paper.observer.count(EventKind::warning, "b") == 1);
+    check_others_done(paper);
   }
 
   TEST_CASE(

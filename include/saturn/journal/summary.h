@@ -28,7 +28,12 @@ struct JobSummary {
   std::optional<double> last_attempt_s;    ///< measured, to compare with the prediction
   std::optional<double> train_loss;
   std::map<std::string, double> validation;  ///< "loss", "unigram_loss", "accuracy", ...
+  int num_skipped_steps = 0;                 ///< a number was not finite
+  int num_failed_saves = 0;                  ///< checkpoints that could not be written
   std::string model_dir;                     ///< relative to the run directory; empty without weights
+
+  /// What went wrong and was lived with: "2 steps skipped, 1 checkpoint not saved"; empty where nothing did.
+  std::string trouble() const;
 };
 
 struct Summary {

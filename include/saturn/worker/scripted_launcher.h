@@ -42,7 +42,8 @@ struct Script {
   std::function<double(std::int64_t step)> step_time_s_of = {};  ///< in place of `step_time_s`
   std::function<double(std::int64_t step)> loss_of = {};         ///< default: 1 / step; not finite: skipped
   std::function<bool(std::int64_t step)> save_fails_of = {};     ///< the disk is full when `step` is saved
-  std::map<std::string, double> metrics = {};                    ///< of the validation at the end
+  std::optional<std::int64_t> falls_back_to = {};  ///< where it resumes: that one is damaged, this is used
+  std::map<std::string, double> metrics = {};      ///< of the validation at the end
   std::int64_t memory_peak_bytes = 0;
   std::int64_t host_memory_peak_bytes = 0;
   Json tuned_knobs = Json::object();  ///< added to the configuration's in Finished
