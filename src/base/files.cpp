@@ -28,7 +28,7 @@ Result<void> write_all(int fd, std::string_view content, const std::string& path
 
 Result<void> write_temporary(const std::string& temporary, const NextPiece& next_piece,
                              const std::string& path) {
-  FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (!fd.valid()) return system_fault(path, "create", errno);
   while (const std::optional<std::string_view> piece = next_piece()) {
     SATURN_TRY_VOID(write_all(fd.get(), *piece, path));

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -39,6 +40,22 @@ TEST_SUITE("base") {
     CHECK_FALSE(std::filesystem::exists(directory.file("d/one")));
     CHECK_FALSE(std::filesystem::exists(directory.file("unfinished")));
     CHECK_FALSE(replace_directory(directory.file("none"), directory.file("d")).ok());
+  }
+
+  TEST_CASE("base/files: a link that stands for a file is replaced and never written through") {
+    testing::TemporaryDirectory directory;
+    const std::string outside = directory.file("outside");
+    REQUIRE(write_whole(outside, "theirs").ok());
+    const std::string path = directory.file("ours");
+    std::filesystem::create_symlink(outside, path);
+    REQUIRE(write_whole(path, "ours").ok());
+    CHECK(std::filesystem::is_regular_file(std::filesystem::symlink_status(path)));
+    CHECK(*read_whole(outside) == "theirs");
+    // Nor through one that was planted where the temporary file goes.
+    std::filesystem::create_symlink(outside, path + ".tmp-" + std::to_string(::getpid()));
+    CHECK_FALSE(write_whole(path, "again").ok());
+    CHECK(*read_whole(outside) == "theirs");
+    CHECK(*read_whole(path) == "ours");
   }
 
   TEST_CASE("base/files: a full disk keeps the old content and is told apart") {
