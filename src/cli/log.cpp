@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,8 +18,10 @@ namespace {
 
 constexpr int kFollowMs = 200;
 
-// Copies what has been appended to stdout.
+// Copies what has been appended to stdout; a log that was cut since is read from its new beginning.
 Result<void> copy_rest(int fd, const std::string& path) {
+  struct stat status {};
+  if (::fstat(fd, &status) == 0 && status.st_size < ::lseek(fd, 0, SEEK_CUR)) ::lseek(fd, 0, SEEK_SET);
   for (;;) {
     char bytes[1 << 14];
     const ssize_t n = ::read(fd, bytes, sizeof bytes);

@@ -87,6 +87,7 @@ Result<void> Executor::loop() {
     }
     for (const worker::WorkerEvent& event : around_.launcher->poll(kPollS)) SATURN_TRY_VOID(handle(event));
     look_for_hangs();
+    keep_logs_short();
     SATURN_TRY_VOID(conclude_the_dead());
     SATURN_TRY_VOID(take_plan());
     around_.observer->on_tick(directory_.state(), directory_.time_s());

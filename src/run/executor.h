@@ -81,6 +81,7 @@ class Executor {
     int num_living = 0;
     const profile::Trial* trial = nullptr;
     std::vector<plan::Device> devices;
+    std::vector<std::string> logs;
     std::vector<Sign> signs;  // of every rank
     std::string doing;        // of the first rank
 
@@ -148,6 +149,7 @@ class Executor {
   void handle_death(Live& live, int rank, const worker::Ended& ended);
   Result<void> handle_error(Live& live, int rank, const worker::Error& error);
   void look_for_hangs();
+  void keep_logs_short();
   std::string stuck_rank(const Live& live, double now_s) const;
   Result<void> conclude_the_dead();
   Result<void> conclude(const Live& live);
@@ -170,6 +172,7 @@ class Executor {
   bool measure_ = false;
   bool told_of_waiting_ = false;
   double requests_seen_s_ = -std::numeric_limits<double>::infinity();
+  double logs_seen_s_ = -std::numeric_limits<double>::infinity();
   double looked_for_hangs_s_ = std::numeric_limits<double>::infinity();
   std::string re_plan_reason_;  // empty = the plan in force will do
   std::optional<plan::PlanProblem> planning_;

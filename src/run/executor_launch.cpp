@@ -1,13 +1,10 @@
 // From an assignment of the plan to living ranks.
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 
 #include "run/accept.h"
 #include "run/executor.h"
+#include "run/logs.h"
 #include "saturn/base/files.h"
 #include "saturn/profile/job_time.h"
 #include "saturn/profile/ranks.h"
@@ -42,17 +39,6 @@ Result<std::vector<devices::Device>> devices_of(const plan::Assignment& assignme
     devices.push_back(*at);
   }
   return devices;
-}
-
-// So that a reader of the log sees where an attempt begins.
-Result<void> write_log_heading(const std::string& path, const std::string& heading) {
-  const FileDescriptor log(
-      ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666));
-  if (!log.valid()) return system_fault(path, "open", errno);
-  const std::string line = "---- " + heading + "\n";
-  if (::write(log.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()))
-    return system_fault(path, "append", errno);
-  return {};
 }
 
 Json devices_json(const std::vector<plan::Device>& devices) {
@@ -126,6 +112,8 @@ Result<void> Executor::start(const plan::Assignment& assignment) {
   SATURN_TRY_VOID(write_job_description(job, execution_.batch.data.at(job.data), record.result_digest,
                                         directory_.paths().job(job.name) + "/job.json"));
   for (const worker::Assign& assign : ranks) {
+    SATURN_TRY_VOID(shorten_log(assign.log_path));
+    live->logs.push_back(assign.log_path);
     SATURN_TRY_VOID(write_log_heading(assign.log_path, "attempt " + std::to_string(live->number) + ", " +
                                                            text + ", from step " +
                                                            std::to_string(live->step)));

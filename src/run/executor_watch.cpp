@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "run/executor.h"
+#include "run/logs.h"
 #include "saturn/base/files.h"
 #include "saturn/base/units.h"
 #include "saturn/checkpoint/manifest.h"
@@ -19,6 +20,7 @@ using journal::JobRecord;
 using journal::JobState;
 
 constexpr double kProgressEveryS = 10.0;
+constexpr double kLogsEveryS = 10.0;
 constexpr double kPeerGraceS = 1.0;
 constexpr double kLongestGapS = 2.0;  // between two looks; after a longer one this process itself was stopped
 
@@ -233,6 +235,21 @@ std::string Executor::stuck_rank(const Live& live, double now_s) const {
   if (is_silent)
     return rank + " gives no sign of life for " + format_duration(now_s - *worst->beat_s) + doing;
   return rank + " stands still" + doing;
+}
+
+// A rank that prints without end must not fill the disk that its checkpoints need.
+void Executor::keep_logs_short() {
+  const double now_s = around_.clock->now_s();
+  if (now_s - logs_seen_s_ < kLogsEveryS) return;
+  logs_seen_s_ = now_s;
+  for (const auto& live : live_) {
+    for (const std::string& log : live->logs) {
+      const Result<bool> cut = shorten_log(log);
+      if (!cut.ok()) around_.observer->on_note("warning: " + cut.faults().front().what);
+      if (cut.ok() && *cut)
+        around_.observer->on_note("warning: job " + in_quotes(live->job) + " prints a lot; its log was cut");
+    }
+  }
 }
 
 // ---- The end of an attempt
