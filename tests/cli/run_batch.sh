@@ -1,6 +1,9 @@
 # A batch of real text is measured, planned, trained and summarised; the second run has nothing to do, and a changed
-# learning rate runs that job alone again and says why.
+# learning rate runs that job alone again and says why. Nothing of the environment is written down, and modes are the
+# umask's.
 [[ $SATURN_TRAIN == 1 ]] || skip "this build cannot train"
+umask 022
+export SATURN_TEST_SECRET=hunter2-correct-horse
 for i in $(seq 400); do printf 'In the beginning God created the heaven and the earth. %d\n' "$i"; done >text.txt
 write_batch() {
   cat >batch.toml <<END
@@ -49,3 +52,6 @@ run 0 "$SATURN" run batch.toml
 has err 'job "two" begins again: optimizer.lr 0.001 -> 0.0003'
 lacks err "one: started"
 [[ -s runs/small/replaced/two.000/model/model.safetensors ]] || broken "the result before was not kept" err
+! grep -rq hunter2 runs || broken "the environment stands in $(grep -rl hunter2 runs)"
+odd=$(find runs \( -type d ! -perm 755 -o ! -type d ! -perm 644 \))
+[[ -z $odd ]] || broken "other modes than the umask says: $odd"

@@ -9,6 +9,8 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
+#include <sstream>
 
 #include "saturn/base/clock.h"
 #include "saturn/base/files.h"
@@ -35,9 +37,53 @@ worker::Error only_error(const Told& told) {
   return told.errors.begin()->second;
 }
 
+// Addresses of the sockets that the process listens on, as /proc/net/tcp and tcp6 write them.
+std::vector<std::string> listening_addresses(int pid) {
+  std::set<std::string> inodes;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(pid) + "/fd", ignored)) {
+    const std::string target = fs::read_symlink(entry.path(), ignored).string();
+    if (target.starts_with("socket:[")) inodes.insert(target.substr(8, target.size() - 9));
+  }
+  std::vector<std::string> addresses;
+  for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    std::istringstream lines(read_whole(table).ok() ? *read_whole(table) : "");
+    std::string line;
+    std::getline(lines, line);  // the heading
+    while (std::getline(lines, line)) {
+      std::istringstream fields(line);
+      std::string number, local, remote, state, queues, timer, retransmits, user, timeout, inode;
+      fields >> number >> local >> remote >> state >> queues >> timer >> retransmits >> user >> timeout >>
+          inode;
+      if (state == "0A" && inodes.contains(inode)) addresses.push_back(local.substr(0, local.find(':')));
+    }
+  }
+  return addresses;
+}
+
 }  // namespace
 
 TEST_SUITE("rank") {
+  TEST_CASE("train/rank: ranks listen on the loopback interface and nowhere else") {
+    Attempt attempt;
+    attempt.job.amount.value = 100000;
+    std::vector<std::string> addresses;
+    attempt.run_well(2, [&](const worker::Step& step) {
+      if (step.step != 3) return;
+      for (const worker::RankProcess& rank : attempt.processes) {
+        const auto own = listening_addresses(rank.pid);
+        addresses.insert(addresses.end(), own.begin(), own.end());
+      }
+      attempt.launcher->send_all(attempt.attempt, worker::StopAtStep{});
+    });
+    CHECK(addresses.size() >= 2);  // the store, and where peers connect
+    for (const std::string& address : addresses) {
+      CAPTURE(address);
+      const bool is_loopback = address == "0100007F" || address == "00000000000000000000000001000000";
+      CHECK(is_loopback);
+    }
+  }
+
   TEST_CASE("train/rank: the toy learns real text past what letter counts can tell") {
     Attempt attempt("evaluate_every = 100\n");
     attempt.job.amount.value = 250;

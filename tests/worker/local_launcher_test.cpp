@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <set>
 
 #include "saturn/base/files.h"
 #include "saturn/base/random.h"
@@ -258,6 +259,26 @@ TEST_SUITE("worker") {
       for (const Ended& ended : heard.all<Ended>()) CHECK(ended.exit_code == 0);
       CHECK(heard.all<Finished>().size() == 3);
     }
+  }
+
+  TEST_CASE("worker/local_launcher: every attempt has a secret key of its own") {
+    const testing::TemporaryDirectory directory;
+    auto launcher = make(test_options());
+    std::set<std::string> keys;
+    for (int attempt = 1; attempt <= 3; ++attempt) {
+      LaunchRequest request =
+          request_of("a#" + std::to_string(attempt), 2, {{"act", "print_key"}}, {.to_step = 1});
+      for (int rank = 0; rank < 2; ++rank)
+        request.ranks[static_cast<std::size_t>(rank)].log_path =
+            directory.file(std::to_string(attempt) + "." + std::to_string(rank));
+      REQUIRE(launcher->launch(request).ok());
+      until_all_ended(*launcher);
+      const std::string key = *read_whole(request.ranks[0].log_path);
+      CHECK(key == *read_whole(request.ranks[1].log_path));
+      CHECK(key.size() == 32 + 1);  // 16 random bytes
+      keys.insert(key);
+    }
+    CHECK(keys.size() == 3);
   }
 
   TEST_CASE("worker/local_launcher: an end is told with its reason after the last message") {
