@@ -175,7 +175,9 @@ void Communicator::broadcast(at::Tensor& tensor) {
 
 void Communicator::barrier() {
   if (!group_) return;
-  group_->barrier()->wait();
+  // Not the group's own barrier(): that keeps its tensor in a static variable, which threads that meet at the
+  // same time, in this group or another, release twice.
+  group_->getDefaultBackend()->barrier()->wait();
 }
 
 void Communicator::set_timeout(double timeout_s) {
