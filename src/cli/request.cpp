@@ -48,8 +48,7 @@ Result<int> tell(const run::Answer& answer, bool taken, const std::string& direc
     return Diagnostic{.kind = Kind::machine,
                       .where = directory,
                       .what = answer.text,
-                      .expected = "a request that this run can meet",
-                      .fix = "`saturn status " + directory + "` shows where it stands"};
+                      .fix = "`saturn status " + directory + "` shows its jobs and where each stands"};
   }
   if (context.json) {
     print_json({{"accepted", answer.accepted}, {"answer", answer.text}, {"taken", taken}});

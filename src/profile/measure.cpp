@@ -158,7 +158,8 @@ void Measurement::take_over_previous() {
   if (num_trials_ == 0) {
     observer_.on_note("every trial is in profile.json already");
   } else if (request_.previous == nullptr) {
-    observer_.on_note("measuring about " + std::to_string(num_trials_) + " trials: there is no profile yet");
+    observer_.on_note("measuring about " + std::to_string(num_trials_) +
+                      (num_trials_ == 1 ? " trial" : " trials") + ": there is no profile yet");
   } else {
     std::string why;
     for (const std::string& reason : what_is_stale(*request_.previous, batch_, *request_.machine))

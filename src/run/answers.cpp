@@ -115,9 +115,11 @@ Result<Answer> change_job(const JobRecord& record, JobEvent happened, journal::R
                             (happened == JobEvent::cancel && record.state == JobState::cancelled);
   if (asks_nothing) return Answer{.accepted = true, .text = "job " + name + " is " + to_string(record.state)};
   if (!next || (happened == JobEvent::resume && record.state != JobState::paused))
-    return refused("job " + name + " is " + to_string(record.state));
+    return refused("job " + name + " is " + to_string(record.state) +
+                   (happened == JobEvent::resume ? ", not paused" : ""));
   Event changed{.kind = EventKind::job_changed, .job = record.name};
-  changed.details = {{"happened", to_string(happened)}, {"reason", "asked for"}};
+  changed.details = {{"happened", to_string(happened)},
+                     {"reason", happened == JobEvent::resume ? "resumed" : "asked for"}};
   SATURN_TRY_VOID(append(std::move(changed), directory, observer));
   return Answer{.accepted = true, .text = "job " + name + " is " + to_string(*next) + " now"};
 }

@@ -70,6 +70,7 @@ class Executor {
     std::optional<double> beat_s;
     std::int64_t step = 0;
     std::string doing;
+    bool finished = false;
     bool ended = false;
   };
 

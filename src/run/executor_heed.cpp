@@ -151,7 +151,8 @@ Result<Answer> Executor::pause(Live& live) {
 Result<Answer> Executor::resume(const Live& live) {
   const journal::Attempt& attempt = *record_of(live).last_attempt();
   if (!attempt.requested || attempt.next != JobState::paused)
-    return refused("job " + in_quotes(live.job) + " is " + journal::to_string(record_of(live).state));
+    return refused("job " + in_quotes(live.job) + " is " + journal::to_string(record_of(live).state) +
+                   ", not paused");
   Event stopping{.kind = EventKind::stopping, .job = live.job, .attempt = live.number};
   stopping.details = {{"reason", "asked for"}, {"next", journal::to_string(JobState::pending)}};
   SATURN_TRY_VOID(append(std::move(stopping)));

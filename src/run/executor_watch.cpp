@@ -66,8 +66,10 @@ Result<void> Executor::handle(const worker::WorkerEvent& event) {
 
 Result<void> Executor::handle_message(Live& live, int rank, const worker::FromRank& message) {
   if (const auto* beat = std::get_if<worker::Heartbeat>(&message)) {
-    live.signs[static_cast<std::size_t>(rank)] = {
-        .beat_s = around_.clock->now_s(), .step = beat->step, .doing = beat->doing};
+    Sign& sign = live.signs[static_cast<std::size_t>(rank)];
+    sign.beat_s = around_.clock->now_s();
+    sign.step = beat->step;
+    sign.doing = beat->doing;
     return rank == 0 ? handle_beat(live, *beat) : Result<void>();
   }
   live.last_sign_s = around_.clock->now_s();
@@ -98,6 +100,7 @@ Result<void> Executor::handle_message(Live& live, int rank, const worker::FromRa
   }
   if (const auto* error = std::get_if<worker::Error>(&message)) return handle_error(live, rank, *error);
   if (const auto* finished = std::get_if<worker::Finished>(&message)) {
+    live.signs[static_cast<std::size_t>(rank)].finished = true;
     live.memory_peak_bytes = std::max(live.memory_peak_bytes, finished->memory_peak_bytes);
     live.host_memory_peak_bytes += finished->host_memory_peak_bytes;
     if (rank == 0) {
@@ -174,7 +177,9 @@ Result<void> Executor::handle_beat(Live& live, const worker::Heartbeat& beat) {
 void Executor::handle_death(Live& live, int rank, const worker::Ended& ended) {
   --live.num_living;
   live.host_memory_died |= ended.out_of_host_memory;
-  const bool badly = ended.exit_code != 0 || ended.signal != 0;
+  // One that has said all it had to say may be taken apart badly, or so slowly that it is helped.
+  const bool finished = live.signs[static_cast<std::size_t>(rank)].finished;
+  const bool badly = !finished && (ended.exit_code != 0 || ended.signal != 0);
   const bool by_signal =
       ended.signal == SIGTERM || ended.signal == SIGINT || ended.signal == SIGHUP || ended.signal == SIGQUIT;
   if (badly && !ended.asked && live.death.empty()) live.killed_from_outside = by_signal;

@@ -166,7 +166,7 @@ TEST_SUITE("run") {
     REQUIRE(told.size() == 5);
     for (const Told& one : told) CHECK_FALSE(one.accepted);
     CHECK(told[0].text.find("did you mean \"b\"?") != std::string::npos);
-    CHECK(told[1].text.find("is training") != std::string::npos);
+    CHECK(told[1].text == "job \"b\" is training, not paused");
     CHECK(told[2].text.find("there is no device \"local:7\"") != std::string::npos);
     CHECK(told[3].text.find("/no/such/batch.toml") != std::string::npos);
     CHECK(paper.observer.count(EventKind::attempt_started) == 3);

@@ -43,6 +43,7 @@ class Attempt {
                    const std::string& text = source_directory() + "/tests/train/genesis.txt") {
     worker::LocalLauncherOptions options;
     options.executable = binary_directory() + "/saturn";
+    options.exit_grace_s = 60.0;  // a busy machine takes its time to take a process apart
     launcher = *worker::make_local_launcher(options, kClock);
     std::filesystem::copy_file(text, directory.file("text.txt"));
     REQUIRE(write_whole(
@@ -121,7 +122,11 @@ class Attempt {
       REQUIRE(error.message == "");
     }
     REQUIRE(static_cast<int>(told.finished.size()) == num_ranks);
-    for (const auto& [rank, ended] : told.ended) REQUIRE(ended.exit_code == 0);
+    for (const auto& [rank, ended] : told.ended) {
+      CAPTURE(rank);
+      CAPTURE(ended.reason);
+      REQUIRE(ended.exit_code == 0);
+    }
     return told;
   }
 

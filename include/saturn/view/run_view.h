@@ -42,7 +42,8 @@ struct RunView {
   double share = 0.0;           ///< of the planned device-seconds that is done, 0 to 1
   std::optional<double> eta_s;  ///< until the last job ends
   int num_done = 0;
-  int num_failed = 0;  ///< or cancelled
+  int num_failed = 0;
+  int num_cancelled = 0;
   std::vector<JobView> jobs;
 };
 

@@ -23,7 +23,7 @@ struct LocalLauncherOptions {
   std::int64_t standby_memory_bytes = std::int64_t{256} << 20;
   std::function<std::int64_t()> available_memory_bytes;  ///< absent = what the system says
   double memory_look_s = 5.0;                            ///< between two looks at it
-  double exit_grace_s = 5.0;                             ///< from a rank's end of file to its KILL
+  double exit_grace_s = 30.0;                            ///< from a rank's end of file to its KILL
 };
 
 /// Every worker has its own process group, dies with the controller (parent-death signal, set between fork
