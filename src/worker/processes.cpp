@@ -167,9 +167,15 @@ Result<pid_t> spawn(const Spawn& request) {
   SATURN_TRY_VOID(place_high(or_null(request.stderr_fd), prepared.error, request.executable));
   SATURN_TRY_VOID(place_high(request.control_fd, prepared.control, request.executable));
 
+  // A signal that is meant for the child, and comes before it has let go of our handlers, waits until then.
+  sigset_t all, before;
+  sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, &before);
   const pid_t pid = ::fork();
-  if (pid < 0) return system_fault("", "start a process", errno);
+  const int error_number = errno;
   if (pid == 0) become(request, prepared);
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
+  if (pid < 0) return system_fault("", "start a process", error_number);
   ::setpgid(pid, pid);  // also here, so that the group exists whoever comes first
   return pid;
 }
