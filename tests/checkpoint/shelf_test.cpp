@@ -10,6 +10,7 @@
 
 #include "saturn/base/files.h"
 #include "saturn/checkpoint/space.h"
+#include "saturn/checkpoint/write.h"
 #include "tests/checkpoint/shards.h"
 #include "tests/support/temporary_directory.h"
 
@@ -48,6 +49,18 @@ void put_link(const std::string& directory, const std::string& name) {
 }  // namespace
 
 TEST_SUITE("checkpoint") {
+  TEST_CASE("checkpoint/shelf: a checkpoint that does not fit is refused before a byte of it is written") {
+    const TemporaryDirectory directory;
+    const std::string path = directory.file("checkpoints/step-000005");
+    const Result<void> prepared = prepare(path, std::int64_t{1} << 60);
+    REQUIRE_FALSE(prepared.ok());
+    CHECK(prepared.faults().front().kind == Kind::disk_full);
+    CHECK(prepared.faults().front().what.starts_with("a checkpoint of 1048576.0 TiB is due and "));
+    CHECK_FALSE(fs::exists(temporary_of(path)));
+    REQUIRE(prepare(path, 1000).ok());
+    CHECK(fs::exists(temporary_of(path)));
+  }
+
   TEST_CASE("checkpoint/manifest: names of steps and nothing else are steps") {
     CHECK(name_of_step(400) == "step-000400");
     CHECK(name_of_step(12345678) == "step-12345678");

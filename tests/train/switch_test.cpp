@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -86,7 +87,10 @@ TEST_SUITE("switch") {
     const char* const asked = std::getenv("SATURN_SWITCH");
     const bool every_pair = asked != nullptr && std::string(asked) == "all";
     const std::vector<batch::Configuration> all = proposals();
-    REQUIRE(all.size() >= 3);  // single, and ddp at two widths
+    std::set<std::string> techniques;
+    for (const batch::Configuration& configuration : all) techniques.insert(configuration.technique);
+    for (const batch::TechniqueSpec& spec : batch::technique_specs()) CHECK(techniques.contains(spec.name));
+    REQUIRE(techniques.size() >= 2);
     // A stride of about half the list leads from each technique to another, and visits every one.
     const std::size_t stride = all.size() / 2;
     for (std::size_t from = 0; from < all.size(); ++from) {
