@@ -65,14 +65,24 @@ TEST_SUITE("run") {
   }
 
   TEST_CASE("run/confined: what does not fit is told before anything starts (fault 4)") {
+    // 64 checkpoints of 1.6 billion weights with their moments, of each of hundreds of jobs.
     ScriptedRun paper;
-    paper.write_batch({"a", "b", "c"}, "", "checkpoint_every = 5\nkeep_checkpoints = 1000000000\n");
+    std::vector<std::string> names;
+    for (int i = 0; i < 300; ++i) names.push_back("job-" + std::to_string(i));
+    paper.write_batch(names, "", "checkpoint_every = 5\nkeep_checkpoints = 64\n");
+    std::string text = *read_whole(paper.batch_path());
+    const std::string toy = "\"gpt2-toy\"";
+    for (std::size_t at = text.find(toy); at != std::string::npos; at = text.find(toy, at))
+      text.replace(at, toy.size(), "\"gpt2-xl\"");
+    REQUIRE(write_whole(paper.batch_path(), text).ok());
     const Result<SessionResult> ran = paper.run();
     REQUIRE_FALSE(ran.ok());
+    const std::string told = to_text(ran.faults());
+    CAPTURE(told);
     CHECK(exit_code(ran.faults()) == 2);
-    const std::string text = to_text(ran.faults());
-    CHECK(text.find("are free, and this run writes up to") != std::string::npos);
-    CHECK(text.find("lower keep_checkpoints") != std::string::npos);
+    CHECK(told.find("are free, and this run writes up to") != std::string::npos);
+    CHECK(told.find("lower keep_checkpoints") != std::string::npos);
+    REQUIRE(paper.launcher != nullptr);
     CHECK(paper.launcher->launched().empty());
   }
 
