@@ -23,6 +23,7 @@ model = "gpt2-toy"
 data = "text"
 steps = 30
 batch_size = 8
+techniques = ["single", "ddp"]
 optimizer.lr = 3e-3
 [[job]]
 name = "two"
@@ -30,6 +31,7 @@ model = "gpt2-toy"
 data = "text"
 steps = 30
 batch_size = 8
+techniques = ["single", "ddp"]
 optimizer.lr = $1
 END
 }
