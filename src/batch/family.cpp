@@ -4,11 +4,13 @@
 
 namespace saturn::batch {
 
-Family gpt2();   // families/gpt2.cpp
-Family llama();  // families/llama.cpp
+// families/<name>.cpp
+Family gpt2();
+Family gptj();
+Family llama();
 
 const std::vector<Family>& families() {
-  static const std::vector<Family> all = {gpt2(), llama()};
+  static const std::vector<Family> all = {gpt2(), gptj(), llama()};
   return all;
 }
 

@@ -38,6 +38,10 @@ TEST_SUITE("batch") {
     CHECK(preset("llama3.2-3b").num_parameters == 3212749824);
   }
 
+  TEST_CASE("batch/model_spec: the GPT-J preset has the published parameter count") {
+    CHECK(preset("gpt-j-6b").num_parameters == 6050882784);
+  }
+
   TEST_CASE("batch/model_spec: work per token is six times the parameters and the attention") {
     const ModelSpec model = preset("gpt2");
     // nanoGPT's estimate_mfu on GPT-2 124M at block size 1024: 6 * 123,653,376 + 12 * 12 * 768 * 1024.

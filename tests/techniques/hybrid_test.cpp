@@ -32,6 +32,16 @@ std::string small_llama(const TemporaryDirectory& directory) {
   return path;
 }
 
+/// Attention and MLP side by side, with an odd number of outputs and a head with a bias.
+std::string small_gptj(const TemporaryDirectory& directory) {
+  const std::string path = directory.file("gptj.toml");
+  REQUIRE(write_whole(path,
+                      "family = \"gptj\"\nlayers = 2\nwidth = 48\nlongest_sequence = 16\nheads = 4\n"
+                      "rotary_size = 8\nfeed_forward = 97\nvocabulary = 67\n")
+              .ok());
+  return path;
+}
+
 Json mesh(int data, int pipeline, int tensor) {
   return {{"data", data}, {"pipeline", pipeline}, {"tensor", tensor}};
 }
@@ -62,6 +72,7 @@ TEST_SUITE("techniques") {
          {.num_samples = 25, .dropout = 0.1, .clip_norm = 0.5}},
         {"untied with accumulation", small_gpt2(untied, false), {.micro_batches = 2}},
         {"grouped queries", small_llama(untied), {.clip_norm = 0.5}},
+        {"side by side with dropout", small_gptj(untied), {.dropout = 0.1}},
     };
     for (const Row& row : rows) {
       CAPTURE(row.label);

@@ -82,13 +82,14 @@ at::Tensor gelu_mlp(const at::Tensor& x, const at::Tensor& fc_weight, const at::
 /// silu(gate) * up, of equal shapes.
 at::Tensor gated_silu(const at::Tensor& gate, const at::Tensor& up);
 
-/// `weight` times the sum over all targets of the cross-entropy of the logits x @ table_VC^T: a scalar in
-/// fp32.
+/// `weight` times the sum over all targets of the cross-entropy of the logits x @ table_VC^T + bias_V: a
+/// scalar in fp32.
 ///
 /// Logits are made and used up in pieces of some rows; where gradients are asked for they are computed along.
-/// In a group `table` is this rank's slice, and the loss the same on every rank; `x` lies in a split region.
+/// In a group `table` and `bias` (where defined) are this rank's slices, and the loss the same on every rank;
+/// `x` lies in a split region.
 /// Errors: c10::IndexError for a target outside [0, V).
 at::Tensor head_cross_entropy(const at::Tensor& x, const at::Tensor& table, const at::Tensor& targets,
-                              double weight, const TableSplit& split = {});
+                              double weight, const TableSplit& split = {}, const at::Tensor& bias = {});
 
 }  // namespace saturn::train::ops

@@ -12,11 +12,14 @@
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "saturn/train/ops.h"
@@ -217,10 +220,12 @@ struct LossAndGradients {
   at::Tensor loss;
   at::Tensor x;  ///< gradients; undefined unless asked for
   at::Tensor table;
+  at::Tensor bias;
 };
 
-LossAndGradients cross_entropy(const at::Tensor& x, const at::Tensor& table, const at::Tensor& targets,
-                               double weight, bool with_gradients, const TableSplit& split) {
+LossAndGradients cross_entropy(const at::Tensor& x, const at::Tensor& table, const at::Tensor& bias,
+                               const at::Tensor& targets, double weight, bool with_gradients,
+                               const TableSplit& split) {
   const std::int64_t num_rows = x.size(0);
   const std::int64_t vocabulary = table.size(0);
   const std::int64_t row_bytes = largest_slice(vocabulary, split) * x.element_size();
@@ -232,6 +237,7 @@ LossAndGradients cross_entropy(const at::Tensor& x, const at::Tensor& table, con
   if (with_gradients) {
     result.x = at::empty_like(x);
     result.table = at::empty_like(table);
+    if (bias.defined()) result.bias = at::zeros_like(bias);
   }
   at::Tensor logits = at::empty({piece_rows, vocabulary}, x.options());
   double loss = 0.0;
@@ -241,6 +247,7 @@ LossAndGradients cross_entropy(const at::Tensor& x, const at::Tensor& table, con
     const at::Tensor target_piece = targets.narrow(0, first, count);
     at::Tensor piece = logits.narrow(0, 0, count);
     at::mm_out(piece, x_piece, table.t());
+    if (bias.defined()) piece.add_(bias);
     if (!by_kernel) {
       result.loss += softmax_by_operators(piece, target_piece, weight, with_gradients, split);
     } else if (split.group != nullptr) {
@@ -251,6 +258,7 @@ LossAndGradients cross_entropy(const at::Tensor& x, const at::Tensor& table, con
     if (!with_gradients) continue;
     at::Tensor x_gradient = result.x.narrow(0, first, count);
     at::mm_out(x_gradient, piece, table);
+    if (bias.defined()) result.bias.add_(at::sum(piece, 0));
     if (first == 0) {
       at::mm_out(result.table, piece.t(), x_piece);
     } else {
@@ -265,10 +273,11 @@ LossAndGradients cross_entropy(const at::Tensor& x, const at::Tensor& table, con
 class HeadCrossEntropy : public torch::autograd::Function<HeadCrossEntropy> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
-                            const at::Tensor& table, const at::Tensor& targets, double weight,
-                            const TableSplit& split) {
-    LossAndGradients result = cross_entropy(x, table, targets, weight, /*with_gradients=*/true, split);
-    context->save_for_backward({result.x, result.table});
+                            const at::Tensor& table, const std::optional<at::Tensor>& bias,
+                            const at::Tensor& targets, double weight, const TableSplit& split) {
+    LossAndGradients result =
+        cross_entropy(x, table, bias.value_or(at::Tensor()), targets, weight, /*with_gradients=*/true, split);
+    context->save_for_backward({result.x, result.table, result.bias});
     return result.loss;
   }
 
@@ -278,22 +287,25 @@ class HeadCrossEntropy : public torch::autograd::Function<HeadCrossEntropy> {
     const at::Tensor& factor = gradients[0];
     // The usual factor is the 1 that backward() of a loss begins with; on a GPU asking would wait for it.
     if (!factor.is_cpu() || factor.item<double>() != 1.0) {
-      for (at::Tensor& gradient : saved) gradient = gradient * factor.to(gradient.scalar_type());
+      for (at::Tensor& gradient : saved)
+        if (gradient.defined()) gradient = gradient * factor.to(gradient.scalar_type());
     }
-    return {saved[0], saved[1], at::Tensor(), at::Tensor(), at::Tensor()};
+    return {saved[0], saved[1], saved[2], at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
 at::Tensor head_cross_entropy(const at::Tensor& x, const at::Tensor& table, const at::Tensor& targets,
-                              double weight, const TableSplit& split) {
+                              double weight, const TableSplit& split, const at::Tensor& bias) {
   const at::Tensor rows = x.reshape({-1, x.size(-1)});
   const at::Tensor flat_targets = targets.reshape(-1).contiguous();
   if (at::GradMode::is_enabled() && (x.requires_grad() || table.requires_grad())) {
-    return HeadCrossEntropy::apply(rows, table, flat_targets, weight, split);
+    return HeadCrossEntropy::apply(rows, table, bias.defined() ? std::optional(bias) : std::nullopt,
+                                   flat_targets, weight, split);
   }
-  return cross_entropy(rows.contiguous(), table, flat_targets, weight, /*with_gradients=*/false, split).loss;
+  return cross_entropy(rows.contiguous(), table, bias, flat_targets, weight, /*with_gradients=*/false, split)
+      .loss;
 }
 
 }  // namespace saturn::train::ops

@@ -27,6 +27,18 @@ TEST_SUITE("ops") {
     }
   }
 
+  TEST_CASE("ops/head_cross_entropy: a bias moves the logits and has its gradient") {
+    at::manual_seed(2);
+    const at::Tensor targets = at::randint(31, {2, 5}, at::kLong);
+    check_against(
+        [&](const Inputs& in) { return ops::head_cross_entropy(in[0], in[1], targets, 0.25, {}, in[2]); },
+        [&](const Inputs& in) {
+          const at::Tensor logits = (at::matmul(in[0], in[1].t()) + in[2]).flatten(0, -2);
+          return at::cross_entropy_loss(logits, targets.flatten(), {}, at::Reduction::Sum) * 0.25;
+        },
+        {at::randn({2, 5, 16}), at::randn({31, 16}), at::randn({31}) * 3.0}, 5e-6);
+  }
+
   TEST_CASE("ops/head_cross_entropy: a large vocabulary is taken in pieces") {
     at::manual_seed(2);
     const std::int64_t vocabulary = 300000;  // 80 rows of 1.2 MB are 64 at a time and the rest
