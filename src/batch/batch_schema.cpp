@@ -109,7 +109,8 @@ TableSchema techniques_table() {
 TableSchema optimizer_table() {
   TableSchema schema = table("optimizer", "How the weights follow their gradients.");
   Keys<Optimizer>(schema)
-      .key("kind", one_of({"adamw"}), SATURN_AT(kind), "AdamW with decoupled weight decay")
+      .key("kind", one_of({"adamw", "sgd", "lion"}), SATURN_AT(kind),
+           "adamw and lion decay weights apart from the gradient, sgd adds the decay to it")
       .required("lr", like(above(0), "1e-3"), SATURN_AT(lr), "peak learning rate")
       .key("weight_decay", at_least(0), SATURN_AT(weight_decay), "per step, times the learning rate")
       .custom(
@@ -118,10 +119,9 @@ TableSchema optimizer_table() {
             optimizer.beta1 = value.elements[0].number;
             optimizer.beta2 = value.elements[1].number;
           },
-          "[0.9, 0.999]", "decay of the first and the second moment")
-      .key("eps", above(0), SATURN_AT(eps), "added to the root of the second moment")
-      .key("momentum", number(0, 1), SATURN_AT(momentum),
-           "for optimisers that have one; AdamW's is its first beta")
+          "[0.9, 0.999]", "decay of the moments of adamw and lion (of lion [0.9, 0.99])")
+      .key("eps", above(0), SATURN_AT(eps), "adamw: added to the root of the second moment")
+      .key("momentum", number(0, 1), SATURN_AT(momentum), "sgd only; the others' is their first beta")
       .key("clip_norm", at_least(0), SATURN_AT(clip_norm),
            "largest global norm of the gradient; 0: no clipping");
   return schema;

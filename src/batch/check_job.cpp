@@ -114,11 +114,19 @@ void check_against_model(const Job& job, const DataSource& data, Faults& faults)
 
 void check_optimization(const Job& job, Faults& faults) {
   const Optimizer& optimizer = job.optimizer;
-  if (optimizer.momentum != 0.0) {
+  if (optimizer.momentum != 0.0 && optimizer.kind != "sgd") {
     faults.add(job.position_of("optimizer.momentum"),
-               whose(job) + "momentum = " + toml_text(optimizer.momentum) + " is set, and adamw has none",
-               "no momentum with kind = \"adamw\"",
+               whose(job) + "momentum = " + toml_text(optimizer.momentum) + " is set, and " + optimizer.kind +
+                   " has none",
+               "no momentum with kind = " + in_quotes(optimizer.kind),
                "remove it, or set betas = [" + toml_text(optimizer.momentum) + ", 0.999]");
+  }
+  for (const std::string key : {"betas", "eps"}) {
+    const bool has_it = optimizer.kind == "adamw" || (optimizer.kind == "lion" && key == "betas");
+    if (has_it || !job.positions.contains("optimizer." + key)) continue;
+    faults.add(job.position_of("optimizer." + key),
+               whose(job) + key + " is set, and " + optimizer.kind + " has none", "no " + key,
+               "remove " + key);
   }
   if (optimizer.beta1 >= 1.0 || optimizer.beta2 >= 1.0) {
     faults.add(job.position_of("optimizer.betas"), whose(job) + "betas of 1 never forget",

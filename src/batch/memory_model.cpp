@@ -42,7 +42,10 @@ std::optional<Checkpointing> checkpointing_of(const Json& knobs) {
 }
 
 StateBytes state_bytes_per_parameter(const Job& job) {
-  return {.compute_copy = job.precision == "fp32" ? 0 : 2};
+  const Optimizer& optimizer = job.optimizer;
+  int moments = optimizer.kind == "adamw" ? 2 : 1;
+  if (optimizer.kind == "sgd" && optimizer.momentum == 0.0) moments = 0;
+  return {.optimizer = 4 * moments, .compute_copy = job.precision == "fp32" ? 0 : 2};
 }
 
 ParameterCounts parameter_counts(const ModelSpec& model) {

@@ -1,5 +1,7 @@
 // A batch file to a Batch, or to every one of its faults.
 
+#include "saturn/batch/read_batch.h"
+
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -15,7 +17,6 @@
 #include "saturn/base/files.h"
 #include "saturn/base/nearest.h"
 #include "saturn/batch/check_devices.h"
-#include "saturn/batch/read_batch.h"
 #include "saturn/batch/technique_spec.h"
 
 namespace saturn::batch {
@@ -238,6 +239,9 @@ class BatchReader {
               faults_);
     read_part(point, "optimizer", job.optimizer, job, whose);
     read_part(point, "schedule", job.schedule, job, whose);
+    constexpr double kLionsSecondBeta = 0.99;  // as published
+    if (job.optimizer.kind == "lion" && !job.positions.contains("optimizer.betas"))
+      job.optimizer.beta2 = kLionsSecondBeta;
 
     if (!job.name.empty() && !point.name.empty()) check_name(point.name, written_name->value.place);
     job.name = shown_name;

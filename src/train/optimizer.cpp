@@ -1,4 +1,6 @@
-// AdamW through at::_fused_adamw_, clipping folded into the operator's gradient scale.
+// AdamW and SGD through LibTorch's fused operators, clipping folded into their gradient scale; Lion.
+//
+// Source of Lion: Chen et al. 2023, algorithm 2.
 
 #include "saturn/train/optimizer.h"
 
@@ -9,6 +11,17 @@
 #include "saturn/base/check.h"
 
 namespace saturn::train {
+namespace {
+
+void step_lion(at::Tensor& weight, at::Tensor gradient, at::Tensor& moment, const batch::Optimizer& settings,
+               double weight_decay, double learning_rate, double gradient_scale) {
+  if (gradient_scale != 1.0) gradient.mul_(gradient_scale);
+  const at::Tensor direction = at::lerp(gradient, moment, settings.beta1).sign_();
+  weight.mul_(1.0 - learning_rate * weight_decay).sub_(direction, learning_rate);
+  moment.lerp_(gradient, 1.0 - settings.beta2);
+}
+
+}  // namespace
 
 Optimizer::Optimizer(const batch::Optimizer& settings, const std::vector<OptimizedTensor>& tensors)
     : settings_(settings) {
@@ -29,13 +42,16 @@ Optimizer::Optimizer(const batch::Optimizer& settings, const std::vector<Optimiz
     Group& group = groups_[tensors[i].decays ? 0 : 1];
     group.indices.push_back(i);
     group.weights.push_back(weight);
-    group.first_moments.push_back(state_[0].tensors.back());
-    group.second_moments.push_back(state_[1].tensors.back());
+    if (!state_.empty()) group.first_moments.push_back(state_[0].tensors.back());
+    if (state_.size() > 1) group.second_moments.push_back(state_[1].tensors.back());
     group.steps.push_back(step_);
   }
 }
 
 std::vector<std::string> Optimizer::roles(const batch::Optimizer& settings) {
+  if (settings.kind == "lion") return {"exp_avg"};
+  if (settings.kind == "sgd" && settings.momentum > 0.0) return {"momentum_buffer"};
+  if (settings.kind == "sgd") return {};
   SATURN_CHECK(settings.kind == "adamw", "the batch reader knows every optimiser");
   return {"exp_avg", "exp_avg_sq"};
 }
@@ -50,6 +66,19 @@ void Optimizer::step(const std::vector<at::Tensor>& gradients, std::int64_t step
     std::vector<at::Tensor> of_group;
     of_group.reserve(group.indices.size());
     for (std::size_t i : group.indices) of_group.push_back(gradients[i]);
+    if (settings_.kind == "lion") {
+      for (std::size_t i = 0; i < of_group.size(); ++i)
+        step_lion(group.weights[i], of_group[i], group.first_moments[i], settings_, group.weight_decay,
+                  learning_rate, gradient_scale);
+      continue;
+    }
+    if (settings_.kind == "sgd") {
+      // A buffer of zeros takes the first gradient as it is, so that no step is the first.
+      at::_fused_sgd_(group.weights, of_group, group.first_moments, group.weight_decay, settings_.momentum,
+                      learning_rate, /*dampening=*/0.0, /*nesterov=*/false, /*maximize=*/false,
+                      /*is_first_step=*/false, divisor);
+      continue;
+    }
     at::_fused_adamw_(group.weights, of_group, group.first_moments, group.second_moments,
                       /*max_exp_avg_sqs=*/{}, group.steps, learning_rate, settings_.beta1, settings_.beta2,
                       group.weight_decay, settings_.eps, /*amsgrad=*/false, /*maximize=*/false, divisor);

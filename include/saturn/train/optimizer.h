@@ -22,11 +22,11 @@ struct OptimizedTensor {
 
 /// A tensor of the optimiser's own per weight, of the weight's shape.
 struct OptimizerState {
-  std::string role;  ///< "exp_avg", "exp_avg_sq"
+  std::string role;  ///< as PyTorch names it: "exp_avg", "exp_avg_sq", "momentum_buffer"
   std::vector<at::Tensor> tensors;
 };
 
-/// AdamW by LibTorch's fused operator.
+/// AdamW and SGD by LibTorch's fused operators, as torch.optim has them; Lion as published.
 class Optimizer {
  public:
   Optimizer(const batch::Optimizer& settings, const std::vector<OptimizedTensor>& tensors);
