@@ -20,7 +20,7 @@ struct EvalArgs {
 
   void declare(Options& options) {
     options.positional("MODEL_DIR", model_directory, "config.json and safetensors weights");
-    options.option("--text", "FILE", text, "text, read as bytes");
+    options.option("--text", "FILE", text, "text, through the tokenizer beside the model, else as bytes");
     options.option("--tokens", "FILE", tokens, "a token shard, in nanoGPT's or llm.c's form");
     options.option("--sequence-length", "T", sequence_length, "tokens read at once", "the model's positions");
     options.option("--logits", "FILE", logits, "write the logits of the first 8 sequences as safetensors");

@@ -15,6 +15,7 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 
 #include "failure.h"
@@ -22,6 +23,7 @@
 #include "saturn/batch/model_spec.h"
 #include "saturn/formats/safetensors.h"
 #include "saturn/formats/token_shard.h"
+#include "saturn/text/tokenizer.h"
 #include "saturn/train/model.h"
 
 namespace saturn::train {
@@ -76,6 +78,20 @@ Result<Tokens> open_text(const std::string& path) {
   return Tokens{path, status.st_size, read};
 }
 
+/// Text through the tokenizer that lies beside the model; nothing where none does.
+Result<std::optional<Tokens>> open_tokenized(const std::string& path, const batch::ModelSpec& spec) {
+  if (!text::tokenizer_files(spec.directory).ok()) return std::optional<Tokens>();
+  SATURN_TRY(const std::unique_ptr<text::Tokenizer> tokenizer, text::open_tokenizer(spec.directory));
+  SATURN_TRY(const std::string content, read_whole(path));
+  SATURN_TRY(text::Tokens encoded, tokenizer->encode(content));
+  const auto all = std::make_shared<const text::Tokens>(std::move(encoded));
+  return std::optional(Tokens{path, static_cast<std::int64_t>(all->size()),
+                              [all](std::int64_t first, std::span<std::int64_t> into) -> Result<void> {
+                                std::copy_n(all->begin() + first, into.size(), into.begin());
+                                return {};
+                              }});
+}
+
 Result<void> check_bytes_fit(const batch::ModelSpec& spec) {
   if (spec.vocabulary < kBytes) {
     return Diagnostic{
@@ -83,15 +99,16 @@ Result<void> check_bytes_fit(const batch::ModelSpec& spec) {
         .what = "text is read as bytes, and this model knows " + std::to_string(spec.vocabulary) + " tokens",
         .expected = "a model with at least 256 tokens"};
   }
-  for (const char* file : {"tokenizer.json", "vocab.json", "tokenizer.model"}) {
-    if (std::filesystem::exists(join_path(spec.directory, file))) {
-      return Diagnostic{.where = join_path(spec.directory, file),
-                        .what = "this model has a tokenizer, and text would be read as bytes",
-                        .expected = "tokens of that tokenizer",
-                        .fix = "tokenize the text to a token shard, then pass it by --tokens"};
-    }
-  }
   return {};
+}
+
+Result<Tokens> open_tokens(const worker::EvaluateRequest& request, const batch::ModelSpec& spec) {
+  if (!request.tokens.empty()) return open_shard(request.tokens);
+  SATURN_TRY(std::optional<Tokens> tokenized, open_tokenized(request.text, spec));
+  if (tokenized) return *std::move(tokenized);
+  SATURN_TRY(Tokens bytes, open_text(request.text));
+  SATURN_TRY_VOID(check_bytes_fit(spec));
+  return bytes;
 }
 
 Result<std::unique_ptr<Model>> open_model(const batch::ModelSpec& spec) {
@@ -181,9 +198,7 @@ Result<worker::Evaluation> evaluate_whole(const worker::EvaluateRequest& request
   const std::string directory =
       std::filesystem::absolute(request.model_directory).lexically_normal().string();
   SATURN_TRY(const batch::ModelSpec spec, batch::find_model(directory, ".", {}));
-  SATURN_TRY(const Tokens tokens,
-             request.tokens.empty() ? open_text(request.text) : open_shard(request.tokens));
-  if (request.tokens.empty()) SATURN_TRY_VOID(check_bytes_fit(spec));
+  SATURN_TRY(const Tokens tokens, open_tokens(request, spec));
   if (tokens.count < 2) {
     return Diagnostic{.where = tokens.path,
                       .what = "there are " + std::to_string(tokens.count) + " tokens",

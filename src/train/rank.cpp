@@ -26,6 +26,10 @@ double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+double unix_s() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
 /// The rank while it lives; `run` is its whole life.
 class Rank {
  public:
@@ -92,12 +96,12 @@ class Rank {
     if (agreed.save) asked_.save = false;
     last_is_finite_ = report.finite;
     if (!report.finite && ++num_skipped_ > assign_.max_skipped_steps) {
-      throw Failure(
-          ErrorClass::numerical,
-          "step " + std::to_string(training_->num_done()) + ": the loss is " + std::to_string(report.loss) +
-              " and the gradient norm " + std::to_string(report.gradient_norm) + ", in " +
-              std::to_string(num_skipped_) + (num_skipped_ == 1 ? " step" : " steps") +
-              " of this job; " + std::to_string(assign_.max_skipped_steps) + " may be skipped");
+      throw Failure(ErrorClass::numerical,
+                    "step " + std::to_string(training_->num_done()) + ": the loss is " +
+                        std::to_string(report.loss) + " and the gradient norm " +
+                        std::to_string(report.gradient_norm) + ", in " + std::to_string(num_skipped_) +
+                        (num_skipped_ == 1 ? " step" : " steps") + " of this job; " +
+                        std::to_string(assign_.max_skipped_steps) + " may be skipped");
     }
     return report;
   }
@@ -121,9 +125,9 @@ class Rank {
     const std::int64_t last = std::min(assign_.to_step, training_->num_steps());
     if (is_first()) {
       require(make_directories(assign_.job_directory), ErrorClass::internal);
-      metrics_file_.emplace(
-          require(MetricsFile::open(join_path(assign_.job_directory, "metrics.jsonl"), training_->num_done()),
-                  ErrorClass::internal));
+      metrics_file_.emplace(require(MetricsFile::open(join_path(assign_.job_directory, "metrics.jsonl"),
+                                                      training_->num_done(), unix_s()),
+                                    ErrorClass::internal));
     }
     while (training_->num_done() < last) {
       Requests agreed;

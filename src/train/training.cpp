@@ -13,10 +13,12 @@
 #include <chrono>
 #include <cmath>
 
+#include "copy_tokenizer.h"
 #include "failure.h"
 #include "saturn/base/check.h"
 #include "saturn/base/nearest.h"
 #include "saturn/batch/samples.h"
+#include "saturn/text/tokenizer.h"
 #include "saturn/train/memory.h"
 #include "saturn/train/schedule.h"
 #include "saturn/train/technique_library.h"
@@ -294,6 +296,11 @@ void Training::write_model(const std::string& directory) {
           return technique_->gather_weight(next++);
         },
         directory);
+    // The tokenizer of the data, or of the model that was fine-tuned on tokens.
+    const std::string& start = job_.model.directory;
+    std::string tokenizer = source_.tokenizer == "bytes" ? "" : source_.tokenizer;
+    if (tokenizer.empty() && !start.empty() && text::tokenizer_files(start).ok()) tokenizer = start;
+    if (written.ok() && !tokenizer.empty()) written = copy_tokenizer(tokenizer, directory);
   }
   while (next < num_weights) (void)technique_->gather_weight(next++);
   require(written, ErrorClass::internal);

@@ -30,4 +30,4 @@ run 2 "$SATURN" eval model --text short
 has err "there are 1 tokens"
 touch model/tokenizer.json
 run 2 "$SATURN" eval model --text text
-has err "this model has a tokenizer"
+has err "model/tokenizer.json:1:1: error: "
