@@ -2,25 +2,19 @@
 
 #include "saturn/verify/compare.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <vector>
 
-#include "saturn/base/files.h"
 #include "saturn/base/nearest.h"
-#include "saturn/checkpoint/manifest.h"
+#include "saturn/checkpoint/stored.h"
 
 namespace saturn::verify {
 namespace {
 
 using checkpoint::Extents;
-using checkpoint::Manifest;
-using checkpoint::Piece;
+using checkpoint::Stored;
 using checkpoint::Tensor;
 
 constexpr std::int64_t kSlabElements = std::int64_t{1} << 20;
@@ -34,102 +28,6 @@ std::int64_t tail_elements(const Extents& shape, std::size_t from) {
   for (std::size_t i = from; i < shape.size(); ++i) count *= shape[i];
   return count;
 }
-
-/// One checkpoint, its files kept open while it is read.
-class Stored {
- public:
-  static Result<Stored> open(const std::string& directory) {
-    SATURN_TRY(Manifest manifest, checkpoint::read_manifest(directory));
-    return Stored(directory, std::move(manifest));
-  }
-
-  const Manifest& manifest() const { return manifest_; }
-
-  const Tensor* find(const std::string& role, const std::string& name) const {
-    for (const Tensor& tensor : manifest_.tensors) {
-      if (tensor.role == role && tensor.name == name) return &tensor;
-    }
-    return nullptr;
-  }
-
-  /// Rows [first, first + count) of `tensor`, whole and row-major; what no piece covers is not a number.
-  Result<void> read_rows(const Tensor& tensor, std::int64_t first, std::int64_t count, Values& into) {
-    const std::int64_t row = tail_elements(tensor.shape, 1);
-    into.assign(static_cast<std::size_t>(count * row), std::numeric_limits<float>::quiet_NaN());
-    for (const Piece& piece : tensor.pieces) {
-      if (tensor.shape.empty()) {
-        SATURN_TRY_VOID(read(piece, 0, 1, into));
-        continue;
-      }
-      const std::int64_t begin = std::max(first, piece.offsets[0]);
-      const std::int64_t end = std::min(first + count, piece.offsets[0] + piece.shape[0]);
-      if (begin >= end) continue;
-      const std::int64_t piece_row = tail_elements(piece.shape, 1);
-      Values part;
-      SATURN_TRY_VOID(read(piece, (begin - piece.offsets[0]) * piece_row, (end - begin) * piece_row, part));
-      for (std::int64_t i = begin; i < end; ++i)
-        place_row(tensor, piece, part.data() + (i - begin) * piece_row, into.data() + (i - first) * row);
-    }
-    return {};
-  }
-
- private:
-  Stored(std::string directory, Manifest manifest)
-      : directory_(std::move(directory)), manifest_(std::move(manifest)) {}
-
-  // One row of the piece into its place in one row of the tensor: run by run of the last dimension.
-  static void place_row(const Tensor& tensor, const Piece& piece, const float* from, float* row) {
-    const std::size_t rank = tensor.shape.size();
-    if (rank == 1) {
-      *row = *from;
-      return;
-    }
-    const std::int64_t run = piece.shape[rank - 1];
-    if (run == 0) return;
-    const std::int64_t num_runs = tail_elements(piece.shape, 1) / run;
-    for (std::int64_t at = 0; at < num_runs; ++at) {
-      std::int64_t rest = at;
-      std::int64_t offset = piece.offsets[rank - 1];
-      std::int64_t stride = tensor.shape[rank - 1];
-      for (std::size_t d = rank - 1; d-- > 1;) {
-        offset += (piece.offsets[d] + rest % piece.shape[d]) * stride;
-        rest /= piece.shape[d];
-        stride *= tensor.shape[d];
-      }
-      std::copy_n(from + at * run, run, row + offset);
-    }
-  }
-
-  Result<void> read(const Piece& piece, std::int64_t first, std::int64_t count, Values& into) {
-    const std::string path = join_path(directory_, piece.file);
-    FileDescriptor& fd = files_[piece.file];
-    if (!fd.valid()) fd = FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    if (!fd.valid()) return system_fault(path, "open", errno);
-    into.resize(static_cast<std::size_t>(count));
-    auto* bytes = reinterpret_cast<char*>(into.data());
-    std::int64_t left = count * static_cast<std::int64_t>(sizeof(float));
-    std::int64_t at = piece.begin + first * static_cast<std::int64_t>(sizeof(float));
-    while (left > 0) {
-      const ssize_t got = ::pread(fd.get(), bytes, static_cast<std::size_t>(left), at);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return system_fault(path, "read", errno);
-      if (got == 0) {
-        return Diagnostic{.kind = Kind::input,
-                          .where = path,
-                          .what = "the file ends within a piece",
-                          .expected = "as many bytes as its manifest says"};
-      }
-      bytes += got;
-      at += got;
-      left -= got;
-    }
-    return {};
-  }
-
-  std::string directory_;
-  Manifest manifest_;
-  std::map<std::string, FileDescriptor> files_;
-};
 
 /// Sums of squares of one tensor: of what differs and of what it is measured by.
 struct Sums {

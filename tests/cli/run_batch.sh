@@ -46,6 +46,21 @@ run 0 "$SATURN" status runs/small
 has out "small: done" 30/30
 run 0 "$SATURN" log runs/small one
 has out "attempt 1"
+run 0 "$SATURN" best runs/small
+has out "best: " runs/small/jobs/
+run 0 "$SATURN" best runs/small --metric train_loss --json
+has out '"metric": "train_loss"'
+run 2 "$SATURN" best runs/small --metric los
+has err 'no finished job has the metric "los"' 'did you mean "loss"?'
+run 0 "$SATURN" export runs/small one exported --dtype bf16
+has out "tensors of bf16"
+run 0 "$SATURN" eval exported --text text.txt --sequence-length 32
+run 2 "$SATURN" export runs/small one exported
+has err "exported: error: there is something already"
+run 2 "$SATURN" export runs/small on elsewhere
+has err 'job "on" is not in this run' 'did you mean "one"?'
+run 2 "$SATURN" export runs/small one elsewhere --best
+has err "no checkpoint has a validation loss"
 run 0 "$SATURN" run batch.toml --json
 has err "nothing is left to run"
 has out '"state": "done"' '"outcome": "done"'
