@@ -8,8 +8,8 @@
 
 namespace saturn::plan {
 
-Incumbent::Incumbent(const Reduced& reduced, const SolveOptions& options)
-    : reduced_(reduced), options_(options), fixed_bound_(plan::objective_bound(reduced)) {}
+Incumbent::Incumbent(const Reduced& reduced, const SolveOptions& options, Moment start)
+    : reduced_(reduced), options_(options), start_(start), fixed_bound_(plan::objective_bound(reduced)) {}
 
 bool Incumbent::offer(const Solution& solution, const std::string& by) {
   if (solution.size() != reduced_.tasks.size()) return false;

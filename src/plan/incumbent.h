@@ -14,7 +14,11 @@ namespace saturn::plan {
 
 class Incumbent {
  public:
-  Incumbent(const Reduced& reduced, const SolveOptions& options);
+  using Moment = std::chrono::steady_clock::time_point;
+
+  /// Time counts from `start`.
+  Incumbent(const Reduced& reduced, const SolveOptions& options,
+            Moment start = std::chrono::steady_clock::now());
 
   /// Decodes and keeps `solution` where it is better; says whether it was.
   bool offer(const Solution& solution, const std::string& by);
@@ -51,7 +55,7 @@ class Incumbent {
 
   const Reduced& reduced_;
   const SolveOptions& options_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  Moment start_;
   Solution solution_;
   Value value_;
   double bound_s_ = 0.0;

@@ -14,6 +14,7 @@
 #include "plan/bounds.h"
 #include "plan/construct.h"
 #include "plan/exact.h"
+#include "plan/exact_general.h"
 #include "plan/general.h"
 #include "plan/helper.h"
 #include "plan/prune.h"
@@ -28,8 +29,10 @@ constexpr std::size_t kMostGlobalNodes = 8;
 constexpr std::size_t kMostGlobalTasks = 128;
 constexpr std::int64_t kGeneralPerTask = 20000;  // evaluations of the general search
 constexpr std::int64_t kLongestRound = 3000000;
-constexpr std::size_t kExactTasks = 16;      // so many are mostly decided within seconds
-constexpr std::size_t kMostBoundTasks = 32;  // for so many the exact search may still raise the bound
+constexpr std::int64_t kGeneralGlance = 20000;  // steps of the exact search under side constraints: at first,
+constexpr std::int64_t kGeneralLook = 400000;   // and once the search has a good plan
+constexpr std::size_t kExactTasks = 16;         // so many are mostly decided within seconds
+constexpr std::size_t kMostBoundTasks = 32;     // for so many the exact search may still raise the bound
 
 class Pipeline {
  public:
@@ -380,6 +383,22 @@ Solution first_fit(const Reduced& reduced) {
   return solution;
 }
 
+// Tries to beat the incumbent, or to prove that nothing does, in so many steps.
+void decide_exactly(const Reduced& reduced, const SolveOptions& options, std::int64_t steps,
+                    Incumbent& incumbent) {
+  if (incumbent.finished() || !exactly_searchable(reduced)) return;
+  const bool feasible = incumbent.value().feasible;
+  const double until_s = incumbent.left_s() * 0.5;
+  const ExactOutcome outcome = search_exactly(
+      reduced, feasible ? incumbent.value().makespan_s : kNever, steps,
+      [&] { return incumbent.finished() || (!options.iterations && incumbent.left_s() < until_s); });
+  incumbent.iterations += outcome.nodes;
+  incumbent.offer(outcome.solution, "branch and bound");
+  if (!outcome.complete || outcome.ends_s == kNever) return;
+  // Plans that end within rounding of the best were passed over.
+  incumbent.raise_bound(outcome.ends_s * (reduced.integral ? 1.0 : 1.0 - 2e-9), "branch and bound");
+}
+
 // Side constraints or another objective: bounds and a first plan from the problem without them, then the
 // general search.
 void run_general(const Reduced& reduced, const SolveOptions& options, Incumbent& incumbent) {
@@ -389,6 +408,7 @@ void run_general(const Reduced& reduced, const SolveOptions& options, Incumbent&
                                    current_practice(reduced)}) {
     incumbent.offer(solution, "list");
   }
+  decide_exactly(reduced, options, kGeneralGlance, incumbent);
   if (incumbent.finished()) return;
   PlanProblem simple = *reduced.problem;
   simple.objective = Objective::makespan;
@@ -422,6 +442,7 @@ void run_general(const Reduced& reduced, const SolveOptions& options, Incumbent&
     left -= std::max<std::int64_t>(1, result.iterations);
     done += result.iterations;
     if (incumbent.offer(result.solution, "annealing")) improved_at = done;
+    if (round == 2) decide_exactly(reduced, options, kGeneralLook, incumbent);
     length += length / 2;
   }
 }

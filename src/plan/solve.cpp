@@ -103,6 +103,7 @@ double quick_bound_s(const PlanProblem& problem) {
 }
 
 Result<Plan> solve(const PlanProblem& problem, const SolveOptions& options) {
+  const Incumbent::Moment start = std::chrono::steady_clock::now();
   std::vector<std::string> names;
   for (const Policy& policy : policies()) names.push_back(policy.name);
   if (std::find(names.begin(), names.end(), options.policy) == names.end()) {
@@ -113,7 +114,7 @@ Result<Plan> solve(const PlanProblem& problem, const SolveOptions& options) {
   if (Diagnostics faults = validate(problem); !faults.empty()) return faults;
 
   const Reduced reduced = reduce(problem);
-  Incumbent incumbent(reduced, options);
+  Incumbent incumbent(reduced, options, start);
   if (options.start_from != nullptr) incumbent.offer(solution_of(reduced, *options.start_from), "start");
   if (options.policy == "saturn") {
     run_pipeline(reduced, options, incumbent);

@@ -6,6 +6,7 @@
 #include "plan/bounds.h"
 #include "plan/construct.h"
 #include "plan/exact.h"
+#include "plan/exact_general.h"
 #include "saturn/plan/check.h"
 #include "saturn/plan/solve.h"
 #include "tests/plan/problems.h"
@@ -117,6 +118,35 @@ TEST_SUITE("plan") {
     }
   }
 
+  TEST_CASE("plan/exact_general: decides problems with releases and order and memory") {
+    for (std::uint64_t seed = 50000; seed < 51000; ++seed) {
+      CAPTURE(seed);
+      PlanProblem problem = testing::random_tiny(seed);
+      Random random(seed);
+      for (std::size_t j = 0; j < problem.jobs.size(); ++j) {
+        Job& one = problem.jobs[j];
+        if (random.below(3) == 0) one.release_s = static_cast<double>(random.below(15));
+        if (j > 0 && random.below(3) == 0) one.after = {problem.jobs[random.below(j)].name};
+        for (Configuration& configuration : one.configurations)
+          configuration.host_memory_bytes = static_cast<std::int64_t>(1 + random.below(10));
+      }
+      for (Node& node : problem.nodes) {
+        if (random.below(2) == 0) node.host_memory_bytes = static_cast<std::int64_t>(10 + random.below(8));
+      }
+      const double best_s = testing::Oracle(problem).makespan_s();
+      const Reduced reduced = reduce(problem);
+      REQUIRE(exactly_searchable(reduced));
+      const ExactOutcome outcome = search_exactly(reduced, kNever, 1 << 24, nullptr);
+      REQUIRE(outcome.complete);
+      CHECK(outcome.ends_s == best_s);
+      CHECK(decode(reduced, outcome.solution).value.makespan_s == best_s);
+      const ExactOutcome none = search_exactly(reduced, best_s, 1 << 24, nullptr);
+      CHECK(none.complete);
+      CHECK(none.solution.empty());
+      CHECK_FALSE(search_exactly(reduced, kNever, 1, nullptr).complete);
+    }
+  }
+
   TEST_CASE("plan/solve: keeps releases and order and reaches the optimum") {
     for (std::uint64_t seed = 30000; seed < 30250; ++seed) {
       CAPTURE(seed);
@@ -132,8 +162,9 @@ TEST_SUITE("plan") {
       const auto plan = solve(problem, options);
       REQUIRE(plan.ok());
       CHECK(check(problem, *plan).empty());
-      CHECK(plan->lower_bound_s <= best_s);
+      CHECK(plan->lower_bound_s == best_s);
       CHECK(plan->makespan_s == best_s);
+      CHECK(plan->status == Status::optimal);
     }
   }
 }
