@@ -2,12 +2,14 @@
 //
 // Kept inside: infinities are DBL_MAX, CBC prints unless told otherwise, its limit counts CPU time unless
 // told otherwise and is overrun inside presolve, a "best possible" bound of a run that was cut off is only as
-// good as the cutoff it was given, and a status must be read before any solution.
+// good as the cutoff it was given, a status must be read before any solution, and a Ctrl-C while they solve
+// is theirs: it ends their run and is never heard of again.
 
 #include "plan/coin.h"
 
 #include <Cbc_C_Interface.h>
 #include <Clp_C_Interface.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cfloat>
@@ -63,6 +65,23 @@ struct DeleteCbc {
   void operator()(Cbc_Model* model) const { Cbc_deleteModel(model); }
 };
 
+// While one exists a Ctrl-C waits: both libraries put a handler of their own in place of the caller's.
+class InterruptsWait {
+ public:
+  InterruptsWait() {
+    sigset_t interrupt;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    ::pthread_sigmask(SIG_BLOCK, &interrupt, &before_);
+  }
+  ~InterruptsWait() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  InterruptsWait(const InterruptsWait&) = delete;
+  InterruptsWait& operator=(const InterruptsWait&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 }  // namespace
 
 LpResult solve_lp(LinearProgram& program,
@@ -77,10 +96,13 @@ LpResult solve_lp(LinearProgram& program,
   LpResult result;
   bool first = true;
   for (;;) {
-    if (first) {
-      Clp_initialSolve(model.get());
-    } else {
-      Clp_primal(model.get(), 0);
+    {
+      const InterruptsWait until_solved;
+      if (first) {
+        Clp_initialSolve(model.get());
+      } else {
+        Clp_primal(model.get(), 0);
+      }
     }
     first = false;
     result.optimal = Clp_isProvenOptimal(model.get()) != 0;
@@ -137,7 +159,10 @@ MilpResult solve_milp(const LinearProgram& program, const MilpOptions& options) 
   Cbc_setParameter(model.get(), "ratioGap", "0");
   Cbc_setParameter(model.get(), "allowableGap", "0");
   Cbc_setParameter(model.get(), "threads", "0");
-  Cbc_solve(model.get());
+  {
+    const InterruptsWait until_solved;
+    Cbc_solve(model.get());
+  }
 
   MilpResult result;
   const int status = Cbc_status(model.get());
