@@ -398,7 +398,8 @@ TEST_SUITE("worker") {
     auto launcher = make({.executable = "/nowhere/saturn"});
     REQUIRE(launcher->launch(request_of("a#1", 1, {}, {.log_path = directory.file("log.txt")})).ok());
     CHECK(until_all_ended(*launcher).all<Ended>().front().exit_code == 127);
-    CHECK(*read_whole(directory.file("log.txt")) == "saturn: cannot execute /nowhere/saturn\n");
+    // Under the thread sanitizer a child's _exit writes out what its parent had not flushed.
+    CHECK(read_whole(directory.file("log.txt"))->starts_with("saturn: cannot execute /nowhere/saturn\n"));
   }
 
   TEST_CASE("worker/local_launcher: a worker of another protocol is refused") {
