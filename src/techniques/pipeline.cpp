@@ -12,7 +12,7 @@ class Pipeline final : public train::StagedTechnique {
   using StagedTechnique::StagedTechnique;
 
  private:
-  Result<train::MeshShape> mesh_shape() const override {
+  Result<train::MeshShape> read_mesh() override {
     return train::MeshShape{.pipeline = context_.communicator.num_ranks()};
   }
   Result<std::unique_ptr<train::Placement>> place_stage(train::PlacementContext context) override {

@@ -29,6 +29,10 @@ void set_memory(const at::Tensor& flat, bool present) {
   storage->set_nbytes(present ? bytes : 0);
 }
 
+bool contains(const std::vector<ParameterPtr>& parameters, const ParameterPtr& parameter) {
+  return std::find(parameters.begin(), parameters.end(), parameter) != parameters.end();
+}
+
 }  // namespace
 
 struct ShardedPlacement::Unit {
@@ -108,47 +112,79 @@ class ShardedPlacement::LayerNode final : public torch::autograd::Node {
   at::Tensor output_;
 };
 
+// Layers that share a parameter are one unit, except where another stage has that parameter too: both stages
+// must hold the same range of it, so it is a unit of its own. So, under a tensor group, is what its ranks all
+// have whole: their slices of the rest may differ in size.
 ShardedPlacement::ShardedPlacement(PlacementContext context, bool reshard_after_forward)
     : Placement(context), reshard_after_forward_(reshard_after_forward) {
   const std::size_t num_layers = context_.end_layer - context_.first_layer;
-  // Layers that share a parameter get one number.
+  units_of_layer_.resize(num_layers);
+  const auto parameters_of = [&](std::size_t i) -> const std::vector<ParameterPtr>& {
+    return layer(context_.first_layer + i).parameters();
+  };
+  const auto is_used_elsewhere = [&](const ParameterPtr& parameter) {
+    for (std::size_t i = 0; i < context_.model.layers.size(); ++i) {
+      const bool is_here = i >= context_.first_layer && i < context_.end_layer;
+      if (!is_here && contains(layer(i).parameters(), parameter)) return true;
+    }
+    return false;
+  };
+
+  // Layers that share a parameter of this stage alone get one number.
   std::vector<std::size_t> number(num_layers);
   for (std::size_t i = 0; i < num_layers; ++i) {
     number[i] = i;
     for (std::size_t other = 0; other < i; ++other) {
-      const auto& mine = layer(context_.first_layer + i).parameters();
-      const auto& theirs = layer(context_.first_layer + other).parameters();
-      const bool shares = std::any_of(mine.begin(), mine.end(), [&](const ParameterPtr& parameter) {
-        return std::find(theirs.begin(), theirs.end(), parameter) != theirs.end();
-      });
+      const auto& theirs = parameters_of(other);
+      const bool shares =
+          std::any_of(parameters_of(i).begin(), parameters_of(i).end(), [&](const ParameterPtr& parameter) {
+            return contains(theirs, parameter) && !is_used_elsewhere(parameter);
+          });
       if (!shares || number[other] == number[i]) continue;
       const std::size_t from = std::max(number[i], number[other]), to = std::min(number[i], number[other]);
       std::replace(number.begin(), number.begin() + static_cast<std::ptrdiff_t>(i) + 1, from, to);
     }
   }
-  unit_of_layer_.resize(num_layers);
+
   for (std::size_t first = 0; first < num_layers; ++first) {
     if (number[first] != first) continue;
-    std::vector<ParameterPtr> members;
-    std::vector<Part> parts;
     std::vector<std::size_t> layers;
+    std::vector<ParameterPtr> own, whole_on_all, elsewhere;
     for (std::size_t i = first; i < num_layers; ++i) {
       if (number[i] != first) continue;
       layers.push_back(i);
-      for (const ParameterPtr& parameter : layer(context_.first_layer + i).parameters()) {
-        if (std::find(members.begin(), members.end(), parameter) != members.end()) continue;
-        members.push_back(parameter);
-        parts.push_back(part_of(*parameter));
+      for (const ParameterPtr& parameter : parameters_of(i)) {
+        std::vector<ParameterPtr>& kind = is_used_elsewhere(parameter) ? elsewhere
+                                          : context_.tensor.size > 1 && parameter->split.dimension < 0
+                                              ? whole_on_all
+                                              : own;
+        if (!contains(kind, parameter)) kind.push_back(parameter);
       }
     }
-    units_.push_back(std::make_unique<Unit>(members, FlatLayout(parts, context_.data.num_ranks())));
-    Unit& unit = *units_.back();
-    unit.first_layer = context_.first_layer + layers.front();
-    unit.last_layer = context_.first_layer + layers.back();
-    unit.num_layers = static_cast<int>(layers.size());
-    for (std::size_t i : layers) unit_of_layer_[i] = &unit;
+    for (std::vector<ParameterPtr>* const kind : {&own, &whole_on_all})
+      if (!kind->empty()) add_unit(std::move(*kind), layers);
+    for (const ParameterPtr& parameter : elsewhere) {
+      std::vector<std::size_t> users;
+      for (std::size_t i = 0; i < num_layers; ++i)
+        if (contains(parameters_of(i), parameter)) users.push_back(i);
+      if (number[users.front()] == first) add_unit({parameter}, users);  // once
+    }
   }
+  for (const auto& units : units_of_layer_)
+    most_units_of_layer_ = std::max(most_units_of_layer_, units.size());
   if (context_.data.num_ranks() > 1) exchange_ = ShardExchange::make(context_.data, context_.device);
+}
+
+void ShardedPlacement::add_unit(std::vector<ParameterPtr> members, const std::vector<std::size_t>& layers) {
+  std::vector<Part> parts;
+  for (const ParameterPtr& parameter : members) parts.push_back(part_of(*parameter));
+  units_.push_back(
+      std::make_unique<Unit>(std::move(members), FlatLayout(std::move(parts), context_.data.num_ranks())));
+  Unit& unit = *units_.back();
+  unit.first_layer = context_.first_layer + layers.front();
+  unit.last_layer = context_.first_layer + layers.back();
+  unit.num_layers = static_cast<int>(layers.size());
+  for (const std::size_t i : layers) units_of_layer_[i].push_back(&unit);
 }
 
 ShardedPlacement::~ShardedPlacement() = default;
@@ -192,14 +228,13 @@ Result<void> ShardedPlacement::place(WeightSource& source) {
   return {};
 }
 
-ShardedPlacement::Unit& ShardedPlacement::unit_of(std::size_t layer) {
-  return *unit_of_layer_[layer - context_.first_layer];
+const std::vector<ShardedPlacement::Unit*>& ShardedPlacement::units_of(std::size_t layer) const {
+  return units_of_layer_[layer - context_.first_layer];
 }
 
-ShardedPlacement::Unit* ShardedPlacement::neighbour_of(std::size_t layer, int direction) {
-  if (direction < 0 ? layer == context_.first_layer : layer + 1 == context_.end_layer) return nullptr;
-  Unit& other = unit_of(direction < 0 ? layer - 1 : layer + 1);
-  return &other == &unit_of(layer) ? nullptr : &other;
+void ShardedPlacement::begin_gathering_neighbour(std::size_t layer, int direction) {
+  if (direction < 0 ? layer == context_.first_layer : layer + 1 == context_.end_layer) return;
+  for (Unit* const unit : units_of(direction < 0 ? layer - 1 : layer + 1)) begin_gathering(*unit);
 }
 
 // ---- weights ----------------------------------------------------------------------------------------------
@@ -231,13 +266,16 @@ void ShardedPlacement::let_go(Unit& unit) {
 
 at::Tensor ShardedPlacement::run(std::size_t index, const at::Tensor& input,
                                  std::function<at::Tensor(const at::Tensor&)> body) {
-  Unit& unit = unit_of(index);
-  gather(unit);
-  if (Unit* next = neighbour_of(index, 1)) begin_gathering(*next);
+  for (Unit* const unit : units_of(index)) gather(*unit);
+  begin_gathering_neighbour(index, 1);
+  const auto let_go_of_finished = [&] {
+    for (Unit* const unit : units_of(index))
+      if (unit->last_layer == index) let_go(*unit);
+  };
   at::Tensor output;
   if (!at::GradMode::is_enabled()) {
     output = body(input);
-    if (unit.last_layer == index) let_go(unit);
+    let_go_of_finished();
     return output;
   }
   const auto node = std::make_shared<LayerNode>(*this, index, std::move(body), input);
@@ -246,7 +284,7 @@ at::Tensor ShardedPlacement::run(std::size_t index, const at::Tensor& input,
   torch::autograd::set_history(output, node);
   // Backward begins with the last two layers: what it needs at once stays.
   const bool backward_is_near = index + 2 >= context_.end_layer;
-  if (reshard_after_forward_ && unit.last_layer == index && !backward_is_near) let_go(unit);
+  if (reshard_after_forward_ && !backward_is_near) let_go_of_finished();
   return output;
 }
 
@@ -265,40 +303,51 @@ at::Tensor ShardedPlacement::loss(const at::Tensor& input, const at::Tensor& tar
 // ---- backward ---------------------------------------------------------------------------------------------
 
 void ShardedPlacement::before_backward(std::size_t index) {
-  gather(unit_of(index));
-  if (Unit* next = neighbour_of(index, -1)) begin_gathering(*next);
+  for (Unit* const unit : units_of(index)) gather(*unit);
+  begin_gathering_neighbour(index, -1);
 }
 
 void ShardedPlacement::after_backward(std::size_t index, std::vector<at::Tensor> gradients) {
   const at::NoGradGuard no_grad;
-  Unit& unit = unit_of(index);
-  if (unit.layers_done == 0) {
-    // The sum of the micro-batch before may still be on its way out of this buffer.
-    wait_for_reductions(/*leave=*/unit.reducing ? 0 : 1);
-    // Gaps between parts hold anything: no one reads their sums. Among one rank the sum is the whole, and
-    // grows in place.
-    unit.gradient =
-        exchange_ ? at::empty({unit.layout.num_elements()}, unit.master.options()) : unit.shard_gradient;
-    unit.has_gradient.assign(unit.parameters.size(), !exchange_ && unit.has_sum);
-  }
+  for (Unit* const unit : units_of(index))
+    if (unit->layers_done == 0) begin_gradient(*unit);
   const std::vector<ParameterPtr>& parameters = layer(index).parameters();
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    if (!gradients[i].defined()) continue;
-    const auto found = std::find(unit.parameters.begin(), unit.parameters.end(), parameters[i]);
-    const auto position = static_cast<std::size_t>(found - unit.parameters.begin());
-    at::Tensor sum = unit.layout.view_of(unit.gradient, position);
-    if (unit.has_gradient[position] || gradients[i].is_sparse()) {
-      if (!unit.has_gradient[position]) sum.zero_();
-      sum.add_(gradients[i].to(at::kFloat));
-    } else {
-      sum.copy_(gradients[i]);
-    }
-    unit.has_gradient[position] = true;
+    if (gradients[i].defined()) add_gradient(index, parameters[i], gradients[i]);
     gradients[i].reset();
   }
-  const bool uses_are_over = unit.first_layer == index;
-  if (uses_are_over && (reshard_after_forward_ || is_last_backward_)) let_go(unit);
-  if (++unit.layers_done == unit.num_layers) reduce(unit);
+  for (Unit* const unit : units_of(index)) {
+    const bool uses_are_over = unit->first_layer == index;
+    if (uses_are_over && (reshard_after_forward_ || is_last_backward_)) let_go(*unit);
+    if (++unit->layers_done == unit->num_layers) reduce(*unit);
+  }
+}
+
+void ShardedPlacement::begin_gradient(Unit& unit) {
+  // The sum of the micro-batch before may still be on its way out of this buffer.
+  wait_for_reductions(/*leave=*/unit.reducing ? 0 : most_units_of_layer_);
+  // Gaps between parts hold anything: no one reads their sums. Among one rank the sum is the whole, and grows
+  // in place.
+  unit.gradient =
+      exchange_ ? at::empty({unit.layout.num_elements()}, unit.master.options()) : unit.shard_gradient;
+  unit.has_gradient.assign(unit.parameters.size(), !exchange_ && unit.has_sum);
+}
+
+void ShardedPlacement::add_gradient(std::size_t index, const ParameterPtr& parameter,
+                                    const at::Tensor& gradient) {
+  for (Unit* const unit : units_of(index)) {
+    const auto found = std::find(unit->parameters.begin(), unit->parameters.end(), parameter);
+    if (found == unit->parameters.end()) continue;
+    const auto position = static_cast<std::size_t>(found - unit->parameters.begin());
+    at::Tensor sum = unit->layout.view_of(unit->gradient, position);
+    if (unit->has_gradient[position] || gradient.is_sparse()) {
+      if (!unit->has_gradient[position]) sum.zero_();
+      sum.add_(gradient.to(at::kFloat));
+    } else {
+      sum.copy_(gradient);
+    }
+    unit->has_gradient[position] = true;
+  }
 }
 
 void ShardedPlacement::reduce(Unit& unit) {
@@ -307,7 +356,7 @@ void ShardedPlacement::reduce(Unit& unit) {
   if (exchange_) {
     unit.reducing = exchange_->reduce_scatter(unit.gradient, unit.shard_gradient, /*add=*/unit.has_sum);
     reducing_.push_back(&unit);
-    wait_for_reductions(/*leave=*/1);
+    wait_for_reductions(/*leave=*/most_units_of_layer_);
   } else {
     unit.gradient.reset();
   }

@@ -8,6 +8,7 @@
 
 #include "saturn/base/nearest.h"
 #include "saturn/batch/batch.h"
+#include "saturn/batch/memory_model.h"
 #include "saturn/batch/technique_spec.h"
 #include "saturn/train/layer_costs.h"
 
@@ -73,19 +74,40 @@ Result<std::vector<int>> StagedTechnique::find_cuts() {
   return cuts;
 }
 
+// As measured on one device, and then as a rank of this mesh has the layers: a share of their state, and with
+// checkpointing an input in the place of what a layer keeps.
+std::vector<batch::LayerCost> StagedTechnique::layer_costs(std::int64_t num_rows,
+                                                           Checkpointing checkpointing) const {
+  std::vector<batch::LayerCost> layers =
+      measure_layers(*context_.model, context_.job, context_.example, num_rows, context_.device);
+  batch::DataSource data;
+  data.sequence_length = static_cast<int>(context_.example.inputs.size(1));
+  const std::int64_t input_bytes = batch::activation_bytes(context_.job, data, num_rows).block_input;
+  const MeshShape shape = mesh_->shape();
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (runs_again(checkpointing, *context_.model, i)) {
+      layers[i].time_s *= 4.0 / 3.0;
+      layers[i].kept_bytes = std::min(layers[i].kept_bytes, input_bytes);
+    }
+    layers[i].kept_bytes /= shape.tensor;
+    layers[i].state_bytes /= shape.tensor * num_shares_of_state();
+  }
+  return layers;
+}
+
 // Rank 0 measures and tells: times are never the same twice, and all ranks must cut alike.
 Result<std::vector<int>> StagedTechnique::measured_cuts() {
+  SATURN_TRY(const Checkpointing checkpointing, checkpointing_of(context_.configuration.knobs));
   const auto options = at::TensorOptions(at::kLong);
   at::Tensor told = at::zeros({num_stages()}, options);
   Result<std::vector<int>> cuts = std::vector<int>{};
   if (context_.communicator.rank() == 0) {
     const std::int64_t num_rows = rows_of_replica(mesh_->shape().data, context_.job.batch_size);
     const std::int64_t rows = (num_rows + num_micro_batches_ - 1) / num_micro_batches_;
-    batch::BalanceProblem problem{
-        .layers = measure_layers(*context_.model, context_.job, context_.example, rows, context_.device),
-        .num_stages = num_stages(),
-        .most_kept = {},
-        .memory_bytes = memory_limit_bytes(context_.device)};
+    batch::BalanceProblem problem{.layers = layer_costs(rows, checkpointing),
+                                  .num_stages = num_stages(),
+                                  .most_kept = {},
+                                  .memory_bytes = memory_limit_bytes(context_.device)};
     for (int k = 0; k < num_stages(); ++k)
       problem.most_kept.push_back(order_ == batch::PipelineOrder::gpipe
                                       ? num_micro_batches_
@@ -114,13 +136,12 @@ Result<std::vector<int>> StagedTechnique::measured_cuts() {
 }
 
 Result<std::unique_ptr<Placement>> StagedTechnique::make_placement() {
-  SATURN_TRY(const MeshShape shape, mesh_shape());
+  SATURN_TRY(const MeshShape shape, read_mesh());
   SATURN_TRY_VOID(read_knobs(shape));
-  SATURN_TRY(mesh_, Mesh::make(context_.communicator, shape));
-  if (shape.tensor > 1) {
+  if (shape.tensor > 1)
     SATURN_TRY_VOID(check_splits(*context_.model, context_.job.model, shape.tensor));
-    tensor_.emplace(mesh_->tensor());
-  }
+  SATURN_TRY(mesh_, Mesh::make(context_.communicator, shape));
+  if (shape.tensor > 1) tensor_.emplace(mesh_->tensor());
   if (num_stages() > 1)
     for (const ParameterPtr& parameter : context_.model->parameters()) parameter->num_users = 1;
   SATURN_TRY(cuts_, find_cuts());

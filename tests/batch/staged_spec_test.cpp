@@ -97,6 +97,29 @@ TEST_SUITE("batch") {
     CHECK(memory(pipeline_of(2, {{"micro_batches", 8}, {"cuts", {15}}})) > two);
   }
 
+  TEST_CASE("batch/staged_spec: hybrid offers every mesh whole and with its data dimension sharded") {
+    const Case one = deep_case();
+    const auto candidates = batch::find_technique("hybrid")->candidates(one.job, {.num_devices = 8});
+    std::set<std::string> meshes;
+    for (const Configuration& candidate : candidates) {
+      const Json& knobs = candidate.knobs;
+      const bool sharded = knobs.value("sharded", false);
+      CHECK((!sharded || knobs.contains("data")));
+      meshes.insert(std::to_string(knobs.value("data", 1)) + std::to_string(knobs.value("pipeline", 1)) +
+                    std::to_string(knobs.value("tensor", 1)) + (sharded ? " sharded" : ""));
+    }
+    for (const std::string mesh : {"222", "421", "412", "241", "142", "222 sharded", "421 sharded"}) {
+      CAPTURE(mesh);
+      CHECK(meshes.contains(mesh));
+    }
+    const auto memory = [&](Json knobs) {
+      return batch::find_technique("hybrid")->predicted_memory_bytes(
+          one.job, one.data,
+          {.technique = "hybrid", .num_devices = 8, .num_ranks = 8, .knobs = std::move(knobs)});
+    };
+    CHECK(memory({{"data", 4}, {"tensor", 2}, {"sharded", true}}) < memory({{"data", 4}, {"tensor", 2}}));
+  }
+
   TEST_CASE("batch/staged_spec: a step should take longer where the bubble is larger") {
     const Case one = deep_case(64);
     const auto time_s = [&](int num_ranks, int micro_batches) {

@@ -1,8 +1,7 @@
-// The parent's side of a group: one bound port, one process a rank, results through files.
+// The test's side of a group: one process a rank, forked by a server, and results through files.
 
 #include "tests/techniques/group.h"
 
-#include <arpa/inet.h>
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -71,24 +70,46 @@ GroupRun group_run_from_json(const Json& json) {
 
 namespace {
 
-/// A loopback socket that listens, as the launcher gives to rank 0, and its port.
-struct Listening {
-  FileDescriptor fd;
-  int port = 0;
-};
+/// The process that ranks are forked from (rank_main.cpp): it has loaded LibTorch, which costs more than most
+/// groups do, and has touched nothing of it.
+class RankServer {
+ public:
+  RankServer() {
+    int ends[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+    fd_ = FileDescriptor(ends[0]);
+    const FileDescriptor theirs(ends[1]);
+    const std::string executable = binary_directory() + "/test_techniques_rank";
+    const std::string number = std::to_string(theirs.get());
+    pid_ = ::fork();
+    REQUIRE(pid_ >= 0);
+    if (pid_ == 0) {
+      ::fcntl(theirs.get(), F_SETFD, 0);
+      ::execl(executable.c_str(), executable.c_str(), number.c_str(), nullptr);
+      ::_exit(127);
+    }
+  }
+  /// Its input ends, and so does it.
+  ~RankServer() {
+    fd_.reset();
+    ::waitpid(pid_, nullptr, 0);
+  }
 
-Listening listen_on_loopback() {
-  Listening listening{FileDescriptor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))};
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  REQUIRE(::bind(listening.fd.get(), reinterpret_cast<sockaddr*>(&address), size) == 0);
-  REQUIRE(::listen(listening.fd.get(), 64) == 0);
-  REQUIRE(::getsockname(listening.fd.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  listening.port = ntohs(address.sin_port);
-  return listening;
-}
+  /// What the ranks that did `directory`/run.json ended with: exit codes, and signals below zero.
+  std::vector<int> run(const std::string& directory) {
+    REQUIRE(::send(fd_.get(), directory.data(), directory.size(), MSG_NOSIGNAL) ==
+            static_cast<ssize_t>(directory.size()));
+    std::vector<int> codes(64);
+    const ssize_t bytes = ::recv(fd_.get(), codes.data(), codes.size() * sizeof(int), 0);
+    REQUIRE(bytes > 0);
+    codes.resize(static_cast<std::size_t>(bytes) / sizeof(int));
+    return codes;
+  }
+
+ private:
+  FileDescriptor fd_;
+  pid_t pid_ = -1;
+};
 
 /// Puts the pieces that one rank wrote into whole tensors.
 class StateReader {
@@ -141,34 +162,12 @@ class StateReader {
 
 GroupResult run_group(const GroupRun& run) {
   TemporaryDirectory directory;
-  Listening listening = listen_on_loopback();
   REQUIRE(write_whole(directory.file("run.json"), to_text(to_json(run))).ok());
+  static RankServer server;
   const auto start = std::chrono::steady_clock::now();
-  std::vector<pid_t> pids;
-  for (int rank = 0; rank < run.num_ranks; ++rank) {
-    const std::vector<std::string> words = {binary_directory() + "/test_techniques_rank", directory.path(),
-                                            std::to_string(rank), std::to_string(listening.port),
-                                            std::to_string(rank == 0 ? listening.fd.get() : -1)};
-    const pid_t pid = ::fork();
-    REQUIRE(pid >= 0);
-    if (pid == 0) {
-      std::vector<char*> arguments;
-      for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
-      arguments.push_back(nullptr);
-      // Rank 0 alone holds the socket: once it is gone, its peers are refused instead of waiting.
-      if (rank == 0) ::fcntl(listening.fd.get(), F_SETFD, 0);
-      ::execv(arguments[0], arguments.data());
-      ::_exit(127);
-    }
-    pids.push_back(pid);
-  }
-  listening.fd.reset();
   GroupResult result;
-  for (pid_t pid : pids) {
-    int status = 0;
-    REQUIRE(::waitpid(pid, &status, 0) == pid);
-    result.exit_codes.push_back(WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
-  }
+  result.exit_codes = server.run(directory.path());
+  REQUIRE(static_cast<int>(result.exit_codes.size()) == run.num_ranks);
   result.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   for (int rank = 0; rank < run.num_ranks; ++rank) {
     const auto error = read_whole(directory.file("error." + std::to_string(rank)));

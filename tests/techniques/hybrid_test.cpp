@@ -1,46 +1,16 @@
-// GPT-2 and LLaMA over meshes of two and three dimensions against single, and meshes that cannot be.
+// Every family over meshes of two and three dimensions against single, with the data dimension whole and
+// sharded, and meshes that cannot be.
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "saturn/base/files.h"
-#include "tests/support/temporary_directory.h"
 #include "tests/techniques/compare.h"
+#include "tests/techniques/sizes.h"
 
 namespace saturn::testing {
 namespace {
-
-/// A file of sizes in `directory`: two blocks of four heads.
-std::string small_gpt2(const TemporaryDirectory& directory, bool tied) {
-  const std::string path = directory.file("sizes.toml");
-  REQUIRE(write_whole(path, std::string("family = \"gpt2\"\nlayers = 2\nwidth = 48\nlongest_sequence = 16\n"
-                                        "heads = 4\nvocabulary = 64\ntied_head = ") +
-                                (tied ? "true" : "false") + "\n")
-              .ok());
-  return path;
-}
-
-/// The same with two heads of keys and values, and a head of its own.
-std::string small_llama(const TemporaryDirectory& directory) {
-  const std::string path = directory.file("llama.toml");
-  REQUIRE(write_whole(path,
-                      "family = \"llama\"\nlayers = 2\nwidth = 48\nlongest_sequence = 16\nheads = 4\n"
-                      "kv_heads = 2\nfeed_forward = 96\nvocabulary = 64\n")
-              .ok());
-  return path;
-}
-
-/// Attention and MLP side by side, with an odd number of outputs and a head with a bias.
-std::string small_gptj(const TemporaryDirectory& directory) {
-  const std::string path = directory.file("gptj.toml");
-  REQUIRE(write_whole(path,
-                      "family = \"gptj\"\nlayers = 2\nwidth = 48\nlongest_sequence = 16\nheads = 4\n"
-                      "rotary_size = 8\nfeed_forward = 97\nvocabulary = 67\n")
-              .ok());
-  return path;
-}
 
 Json mesh(int data, int pipeline, int tensor) {
   return {{"data", data}, {"pipeline", pipeline}, {"tensor", tensor}};
@@ -52,61 +22,104 @@ Json with_cuts(Json knobs) {
   return knobs;
 }
 
-std::string first_error(const GroupRun& run) {
-  return run_group(run).errors.front();
+/// Whether a rank ends for the reason `why`; the others may learn first that it has gone.
+bool ends_with(const GroupRun& run, const std::string& why) {
+  const std::vector<std::string> errors = run_group(run).errors;
+  return std::any_of(errors.begin(), errors.end(),
+                     [&](const std::string& error) { return error.find(why) != std::string::npos; });
+}
+
+/// A job, and the knobs of the meshes that train it.
+struct Row {
+  std::string label;
+  SmallModel model;
+  GroupRun run;
+  std::vector<Json> meshes;
+};
+
+Json sharded(Json knobs, bool reshards = true) {
+  knobs["sharded"] = true;
+  if (!reshards) knobs["reshard_after_forward"] = false;
+  return knobs;
+}
+
+const std::vector<Row>& rows() {
+  static const std::vector<Row> all = {
+      {"tied with dropout, clipping and one row in the last batch",
+       {.heads = 4},
+       {.num_samples = 25, .dropout = 0.1, .clip_norm = 0.5},
+       {mesh(2, 1, 2), sharded(mesh(2, 2, 1)), sharded(mesh(2, 2, 2))}},
+      {"untied with accumulation and nothing that divides",
+       {.heads = 4, .tied = false, .vocabulary = 67, .feed_forward = 97},
+       {.micro_batches = 2, .sequence_length = 11},
+       {mesh(1, 2, 2), sharded(mesh(2, 1, 2), /*reshards=*/false)}},
+      {"grouped queries with clipping",
+       {.family = "llama", .heads = 4, .kv_heads = 2},
+       {.clip_norm = 0.5},
+       {mesh(2, 2, 1), mesh(1, 2, 2)}},
+      {"side by side with dropout",
+       {.family = "gptj", .heads = 4, .rotary_size = 8, .vocabulary = 67, .feed_forward = 97},
+       {.dropout = 0.1},
+       {mesh(1, 2, 2), sharded(mesh(2, 2, 1))}},
+  };
+  return all;
+}
+
+void check_rows(const std::vector<Row>& rows) {
+  for (const Row& row : rows) {
+    CAPTURE(row.label);
+    TemporaryDirectory directory;
+    GroupRun job = with_steps(row.run, 20);
+    job.model = write_sizes(directory, row.model);
+    const GroupResult start = run_well(with_steps(job, 0));
+    const GroupResult want = run_well(job);
+    REQUIRE(want.losses.front() - want.losses.back() > 0.05);
+    for (const Json& knobs : row.meshes) {
+      const int num_ranks =
+          knobs.at("data").get<int>() * knobs.at("pipeline").get<int>() * knobs.at("tensor").get<int>();
+      const Way way{"hybrid", num_ranks, with_cuts(knobs)};
+      const std::string under = to_text(way);
+      CAPTURE(under);
+      const GroupResult got = run_well(in_way(job, way));
+      CHECK(largest_loss_difference(want, got) < 1e-5);
+      CHECK(largest_moved_difference(start, want, got) < 1e-3);
+      CHECK(std::abs(want.validation_loss - got.validation_loss) < 1e-5 * want.validation_loss);
+      for (std::size_t i = 0; i < want.norms.size(); ++i)
+        CHECK(std::abs(want.norms[i] - got.norms[i]) < 1e-4 * want.norms[i]);
+    }
+  }
 }
 
 }  // namespace
 
 TEST_SUITE("techniques") {
   TEST_CASE("techniques/hybrid: every combination of dimensions trains as single does") {
-    struct Row {
-      std::string label;
-      std::string model;
-      GroupRun run;
-    };
-    TemporaryDirectory tied, untied;
-    const std::vector<Row> rows = {
-        {"tied with dropout and clipping",
-         small_gpt2(tied, true),
-         {.num_samples = 25, .dropout = 0.1, .clip_norm = 0.5}},
-        {"untied with accumulation", small_gpt2(untied, false), {.micro_batches = 2}},
-        {"grouped queries", small_llama(untied), {.clip_norm = 0.5}},
-        {"side by side with dropout", small_gptj(untied), {.dropout = 0.1}},
-    };
-    for (const Row& row : rows) {
-      CAPTURE(row.label);
-      GroupRun job = with_steps(row.run, 20);
-      job.model = row.model;
-      const GroupResult start = run_well(with_steps(job, 0));
-      const GroupResult want = run_well(job);
-      REQUIRE(want.losses.front() - want.losses.back() > 0.05);
-      for (const Json& knobs : {mesh(2, 2, 1), mesh(2, 1, 2), mesh(1, 2, 2), mesh(2, 2, 2)}) {
-        const int num_ranks =
-            knobs.at("data").get<int>() * knobs.at("pipeline").get<int>() * knobs.at("tensor").get<int>();
-        if (num_ranks == 8 && &row != &rows.front()) continue;
-        const Way way{"hybrid", num_ranks, with_cuts(knobs)};
-        const std::string under = to_text(way);
-        CAPTURE(under);
-        const GroupResult got = run_well(in_way(job, way));
-        CHECK(largest_loss_difference(want, got) < 1e-5);
-        CHECK(largest_moved_difference(start, want, got) < 1e-3);
-        CHECK(std::abs(want.validation_loss - got.validation_loss) < 1e-5 * want.validation_loss);
-        for (std::size_t i = 0; i < want.norms.size(); ++i)
-          CHECK(std::abs(want.norms[i] - got.norms[i]) < 1e-4 * want.norms[i]);
+    check_rows(rows());
+  }
+
+  TEST_CASE("techniques/long: every mesh, whole and sharded, trains every job as single does") {
+    std::vector<Row> all = rows();
+    for (Row& row : all) {
+      row.meshes = {mesh(1, 2, 2)};
+      for (const Json& knobs : {mesh(2, 2, 1), mesh(2, 1, 2), mesh(2, 2, 2)}) {
+        row.meshes.push_back(knobs);
+        row.meshes.push_back(sharded(knobs));
+        row.meshes.push_back(sharded(knobs, /*reshards=*/false));
       }
     }
+    check_rows(all);
   }
 
   TEST_CASE("techniques/hybrid: the same configuration twice is equal to the bit and so after a restart") {
     TemporaryDirectory directory;
-    GroupRun run = in_way({.dropout = 0.1}, {"hybrid", 4, with_cuts(mesh(1, 2, 2))});
-    run.model = small_gpt2(directory, true);
+    GroupRun run = in_way({.dropout = 0.1}, {"hybrid", 4, sharded(with_cuts(mesh(2, 2, 1)))});
+    run.model = write_sizes(directory, {.heads = 4});
     const GroupResult first = run_well(with_steps(run, 6));
-    CHECK(run_well(with_steps(run, 6)).state == first.state);
     GroupRun half = with_steps(run, 3);
     half.save_to = directory.file("step-000003");
-    run_well(half);
+    const GroupResult again = run_well(half);
+    CHECK(std::equal(again.losses.begin(), again.losses.end(), first.losses.begin()));
+    CHECK(std::equal(again.norms.begin(), again.norms.end(), first.norms.begin()));
     GroupRun rest = with_steps(run, 6);
     rest.resume_from = half.save_to;
     const GroupResult resumed = run_well(rest);
@@ -122,14 +135,16 @@ TEST_SUITE("techniques") {
   TEST_CASE("techniques/hybrid: meshes that cannot be are told with what was asked") {
     TemporaryDirectory directory;
     GroupRun run{.technique = "hybrid", .num_ranks = 2};
-    run.model = small_gpt2(directory, true);
+    run.model = write_sizes(directory, {.heads = 4});
     run.knobs = mesh(2, 2, 1);
-    CHECK(first_error(run).find("does not hold 2 ranks") != std::string::npos);
+    CHECK(ends_with(run, "does not hold 2 ranks"));
     run.knobs = {{"data", "two"}};
-    CHECK(first_error(run).find("data = \"two\"") != std::string::npos);
+    CHECK(ends_with(run, "data = \"two\""));
+    run.knobs = {{"data", 2}, {"sharded", "yes"}};
+    CHECK(ends_with(run, "true or false"));
     run.num_ranks = 3;
     run.knobs = {{"tensor", 3}};
-    CHECK(first_error(run).find("cannot split 4 attention heads over 3 ranks") != std::string::npos);
+    CHECK(ends_with(run, "cannot split 4 attention heads over 3 ranks"));
   }
 }
 

@@ -1,15 +1,21 @@
-// One rank of a test group: DIRECTORY RANK PORT LISTEN_FD. Reads DIRECTORY/run.json; rank 0 writes
-// result.json, every rank the pieces that it holds to state.RANK; one that fails writes its error class and
-// message to error.RANK.
+// The ranks of test groups: FD. A server that has loaded LibTorch and touched nothing of it takes directories
+// from the socket FD, forks a process for each rank of DIRECTORY/run.json, and answers with what they ended
+// with. Rank 0 writes result.json, every rank the pieces that it holds to state.RANK; one that fails writes
+// its error class and message to error.RANK.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmath>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
+#include "saturn/base/check.h"
 #include "saturn/base/files.h"
 #include "saturn/base/random.h"
 #include "saturn/batch/batch.h"
@@ -126,12 +132,15 @@ void check_gathered(train::Technique& technique, bool is_first) {
                  worker::ErrorClass::internal);
 }
 
+GroupRun run_of(const std::string& directory) {
+  return group_run_from_json(*parse_json(*read_whole(join_path(directory, "run.json")), "run.json"));
+}
+
 void train(const std::string& directory, int rank, int port, int listen_fd) {
   using train::require;
   using worker::ErrorClass;
   at::set_num_threads(1);
-  const GroupRun run =
-      group_run_from_json(*parse_json(*read_whole(join_path(directory, "run.json")), "run.json"));
+  const GroupRun run = run_of(directory);
   const bool last_rank = rank == run.num_ranks - 1;
   train::count_cpu_memory(run.memory_limit_bytes);
 
@@ -225,18 +234,74 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
   communicator->shutdown();
 }
 
+/// The whole life of a rank's process.
+[[noreturn]] void be_rank(const std::string& directory, int rank, int port, int listen_fd) {
+  try {
+    train(directory, rank, port, listen_fd);
+  } catch (...) {
+    const auto error = train::classify(std::current_exception());
+    (void)write_whole(join_path(directory, "error." + std::to_string(rank)),
+                      to_string(error.error_class) + ": " + error.message);
+    ::_exit(1);
+  }
+  ::_exit(0);
+}
+
+/// A loopback socket that listens, as the launcher gives to rank 0, and its port.
+struct Listening {
+  FileDescriptor fd;
+  int port = 0;
+};
+
+Listening listen_on_loopback() {
+  Listening listening{FileDescriptor(::socket(AF_INET, SOCK_STREAM, 0))};
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  SATURN_CHECK(::bind(listening.fd.get(), reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+                   ::listen(listening.fd.get(), 64) == 0 &&
+                   ::getsockname(listening.fd.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0,
+               "there is a free port");
+  listening.port = ntohs(address.sin_port);
+  return listening;
+}
+
+std::vector<int> exit_codes_of_group(const std::string& directory, int server_fd) {
+  Listening listening = listen_on_loopback();
+  std::vector<pid_t> pids;
+  for (int rank = 0; rank < run_of(directory).num_ranks; ++rank) {
+    const pid_t pid = ::fork();
+    SATURN_CHECK(pid >= 0, "there is room for a process");
+    if (pid == 0) {
+      ::close(server_fd);
+      // Rank 0 alone holds the socket: once it is gone, its peers are refused instead of waiting.
+      if (rank > 0) listening.fd.reset();
+      be_rank(directory, rank, listening.port, rank == 0 ? listening.fd.get() : -1);
+    }
+    pids.push_back(pid);
+  }
+  listening.fd.reset();
+  std::vector<int> codes;
+  for (const pid_t pid : pids) {
+    int status = 0;
+    SATURN_CHECK(::waitpid(pid, &status, 0) == pid, "a rank is a child");
+    codes.push_back(WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+  }
+  return codes;
+}
+
 }  // namespace
 }  // namespace saturn::testing
 
 int main(int, char** words) {
-  const std::string directory = words[1];
-  try {
-    saturn::testing::train(directory, std::atoi(words[2]), std::atoi(words[3]), std::atoi(words[4]));
-  } catch (...) {
-    const auto error = saturn::train::classify(std::current_exception());
-    (void)saturn::write_whole(saturn::join_path(directory, std::string("error.") + words[2]),
-                              to_string(error.error_class) + ": " + error.message);
-    ::_exit(1);
+  const int fd = std::atoi(words[1]);
+  std::string directory(4096, ' ');
+  for (;;) {
+    const ssize_t bytes = ::recv(fd, directory.data(), directory.size(), 0);
+    if (bytes <= 0) return 0;
+    const std::vector<int> codes =
+        saturn::testing::exit_codes_of_group(directory.substr(0, static_cast<std::size_t>(bytes)), fd);
+    if (::send(fd, codes.data(), codes.size() * sizeof(int), MSG_NOSIGNAL) <= 0) return 1;
   }
-  ::_exit(0);
 }

@@ -34,7 +34,6 @@ struct Told {
   std::vector<worker::Finished> finished;
   std::map<int, worker::Error> errors;  // by rank
   std::map<int, worker::Ended> ended;
-  double last_event_s = 0.0;
 };
 
 class Attempt {
@@ -91,7 +90,6 @@ class Attempt {
     while (static_cast<int>(told.ended.size()) < num_ranks) {
       REQUIRE(kClock.now_s() - start_s < 120.0);
       for (const worker::WorkerEvent& event : launcher->poll(1.0)) {
-        told.last_event_s = kClock.now_s();
         if (const auto* ended = std::get_if<worker::Ended>(&event.what)) {
           told.ended[event.rank] = *ended;
           continue;

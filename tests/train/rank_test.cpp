@@ -25,7 +25,6 @@ namespace saturn::train {
 namespace {
 
 using saturn::testing::Attempt;
-using saturn::testing::kClock;
 using saturn::testing::TemporaryDirectory;
 using saturn::testing::Told;
 namespace fs = std::filesystem;
@@ -284,16 +283,14 @@ TEST_SUITE("rank") {
   TEST_CASE("train/rank: a rank that is killed takes its peer down and is the one to blame") {
     Attempt attempt;
     attempt.job.amount.value = 100000;
-    double killed_s = 0.0;
     const Told told = attempt.run(2, [&](const worker::Step& step) {
-      if (step.step != 5) return;
-      ::kill(attempt.processes[1].pid, SIGKILL);
-      killed_s = kClock.now_s();
+      if (step.step == 5) ::kill(attempt.processes[1].pid, SIGKILL);
     });
     CHECK(told.ended.at(1).signal == SIGKILL);
     REQUIRE(told.errors.count(0) == 1);
     CHECK(to_string(told.errors.at(0).error_class) == "peer_lost");
-    CHECK(told.last_event_s - killed_s < 5.0);
+    // By the end of its connection, which comes at once, and not by the deadline of the collective.
+    CHECK(told.errors.at(0).message.find("Timed out") == std::string::npos);
   }
 }
 

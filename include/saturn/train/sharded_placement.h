@@ -14,10 +14,12 @@ namespace saturn::train {
 class ShardExchange;
 
 /// One flat buffer a unit, dealt to the ranks in equal shards. A unit is a layer; layers that share a weight
-/// (a tied head and its embedding) are one unit. Forward and backward of a layer gather its unit while the
-/// layer before it still computes, and let go of it behind; the gradient of a unit is summed and scattered as
-/// soon as backward has been through all its layers. So at most two blocks' weights and two blocks' gradients
-/// are whole at a time, beside a unit of several layers, which stays from its first layer to its last.
+/// (a tied head and its embedding) are one unit, and a weight that another stage of a pipeline has too is one
+/// by itself, so that both stages hold the same ranges of it. Forward and backward of a layer gather its unit
+/// while the layer before it still computes, and let go of it behind; the gradient of a unit is summed and
+/// scattered as soon as backward has been through all its layers. So at most two blocks' weights and two
+/// blocks' gradients are whole at a time, beside a unit of several layers, which stays from its first layer
+/// to its last.
 ///
 /// Masters, gradients and sums are fp32; with bf16 the layers compute on, and the ranks gather, bf16 copies.
 /// Among one rank nothing is sent.
@@ -42,9 +44,10 @@ class ShardedPlacement final : public Placement {
   struct Unit;
   class LayerNode;
 
-  Unit& unit_of(std::size_t layer);
-  /// Of the layer before (-1) or behind (1) `layer`, where it is another; null otherwise.
-  Unit* neighbour_of(std::size_t layer, int direction);
+  void add_unit(std::vector<ParameterPtr> members, const std::vector<std::size_t>& layers);
+  const std::vector<Unit*>& units_of(std::size_t layer) const;
+  /// Of the layer before (-1) or behind (1) `layer`.
+  void begin_gathering_neighbour(std::size_t layer, int direction);
   void begin_gathering(Unit& unit);
   void gather(Unit& unit);
   void let_go(Unit& unit);
@@ -52,6 +55,8 @@ class ShardedPlacement final : public Placement {
                  std::function<at::Tensor(const at::Tensor&)> body);
   void before_backward(std::size_t layer);
   void after_backward(std::size_t layer, std::vector<at::Tensor> gradients);
+  void begin_gradient(Unit& unit);
+  void add_gradient(std::size_t layer, const ParameterPtr& parameter, const at::Tensor& gradient);
   void reduce(Unit& unit);
   void wait_for_reductions(std::size_t leave);
 
@@ -59,7 +64,8 @@ class ShardedPlacement final : public Placement {
   bool is_last_backward_ = false;
   std::unique_ptr<ShardExchange> exchange_;  ///< among several ranks
   std::vector<std::unique_ptr<Unit>> units_;
-  std::vector<Unit*> unit_of_layer_;  ///< by layer - first_layer
+  std::vector<std::vector<Unit*>> units_of_layer_;  ///< by layer - first_layer
+  std::size_t most_units_of_layer_ = 1;
   std::deque<Unit*> reducing_;
 };
 

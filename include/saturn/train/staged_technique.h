@@ -37,8 +37,12 @@ class StagedTechnique : public PlacedTechnique {
   std::map<std::string, double> measured() const override;
 
  protected:
-  virtual Result<MeshShape> mesh_shape() const = 0;
+  /// Called once, before anything is sent: for the knobs too that are a technique's own.
+  virtual Result<MeshShape> read_mesh() = 0;
   virtual Result<std::unique_ptr<Placement>> place_stage(PlacementContext context) = 0;
+  /// Over how many ranks `place_stage` deals the state of a stage's layers.
+  virtual int num_shares_of_state() const { return 1; }
+  Mesh& mesh() const { return *mesh_; }
 
  private:
   Result<std::unique_ptr<Placement>> make_placement() override;
@@ -46,6 +50,7 @@ class StagedTechnique : public PlacedTechnique {
   Result<void> read_knobs(MeshShape shape);
   Result<std::vector<int>> find_cuts();
   Result<std::vector<int>> measured_cuts();
+  std::vector<batch::LayerCost> layer_costs(std::int64_t num_rows, Checkpointing checkpointing) const;
   int num_stages() const { return mesh_->shape().pipeline; }
   int num_layers() const { return static_cast<int>(context_.model->layers.size()); }
   /// The largest share of a batch that one replica computes.

@@ -1,13 +1,14 @@
 // Data x pipeline x tensor over one mesh of devices: at least two of the three.
 
 #include <algorithm>
+#include <tuple>
 
 #include "batch/techniques/stages.h"
 
 namespace saturn::batch::techniques {
 namespace {
 
-constexpr std::size_t kMostCandidates = 8;
+constexpr std::size_t kMostCandidates = 12;
 
 struct Factors {
   int data = 1;
@@ -63,44 +64,48 @@ Json knobs_of(const Factors& factors, int micro_batches) {
   return knobs;
 }
 
-// All factorizations, by predicted time; of each the best first, then the others' knobs. What should not fit
-// is left out where something should.
+// Every factorization with its best knobs, then with the best of those that shard the data dimension, then
+// with the others; each of the three by predicted time. What should not fit is left out where something
+// should.
 std::vector<Configuration> candidates(const Job& job, const DeviceGroup& devices) {
   // The data is not known here; the order hardly depends on the length of its sequences.
   DataSource data;
   data.sequence_length = job.model.longest_sequence;
   const int num_ranks = num_whole_devices(devices);
+  enum class Turn { best, best_sharded, other };
   struct Candidate {
     Configuration configuration;
     double time_s = 0.0;
     bool fits = true;
-    bool best_of_its_factors = false;
+    Turn turn = Turn::other;
   };
   std::vector<Candidate> all;
   for (const Factors& factors : factorizations_of(job, num_ranks)) {
-    std::vector<Candidate> of_factors;
-    const int rows = job.batch_size / factors.data;
-    for (const int count : micro_batch_counts(factors.pipeline, rows)) {
-      const int micro_batches = std::min(std::max(count, job.micro_batches), rows);
-      Candidate one{.configuration =
-                        configuration("hybrid", devices, num_ranks, knobs_of(factors, micro_batches))};
-      one.time_s = stages_step_time_s(job, data, one.configuration);
-      one.fits = devices.memory_bytes == 0 ||
-                 stages_memory_bytes(job, data, one.configuration) <= devices.memory_bytes;
-      of_factors.push_back(std::move(one));
+    for (const bool sharded : {false, true}) {
+      if (sharded && factors.data == 1) continue;
+      std::vector<Candidate> of_factors;
+      const int rows = job.batch_size / factors.data;
+      for (const int count : micro_batch_counts(factors.pipeline, rows)) {
+        Json knobs = knobs_of(factors, std::min(std::max(count, job.micro_batches), rows));
+        if (sharded) knobs["sharded"] = true;
+        Candidate one{.configuration = configuration("hybrid", devices, num_ranks, std::move(knobs))};
+        one.time_s = stages_step_time_s(job, data, one.configuration);
+        one.fits = devices.memory_bytes == 0 ||
+                   stages_memory_bytes(job, data, one.configuration) <= devices.memory_bytes;
+        of_factors.push_back(std::move(one));
+      }
+      const auto best =
+          std::min_element(of_factors.begin(), of_factors.end(), [](const Candidate& a, const Candidate& b) {
+            return a.fits != b.fits ? a.fits : a.time_s < b.time_s;
+          });
+      best->turn = sharded ? Turn::best_sharded : Turn::best;
+      for (Candidate& one : of_factors) all.push_back(std::move(one));
     }
-    const auto best =
-        std::min_element(of_factors.begin(), of_factors.end(), [](const Candidate& a, const Candidate& b) {
-          return a.fits != b.fits ? a.fits : a.time_s < b.time_s;
-        });
-    best->best_of_its_factors = true;
-    for (Candidate& one : of_factors) all.push_back(std::move(one));
   }
   const bool some_fit = std::any_of(all.begin(), all.end(), [](const Candidate& one) { return one.fits; });
   if (some_fit) std::erase_if(all, [](const Candidate& one) { return !one.fits; });
   std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
-    if (a.best_of_its_factors != b.best_of_its_factors) return a.best_of_its_factors;
-    return a.time_s < b.time_s;
+    return std::tie(a.turn, a.time_s) < std::tie(b.turn, b.time_s);
   });
   if (all.size() > kMostCandidates) all.resize(kMostCandidates);
   std::vector<Configuration> plain;

@@ -13,6 +13,11 @@ int integer_or(const Json& knobs, const char* name, int otherwise) {
   return written != knobs.end() && written->is_number_integer() ? written->get<int>() : otherwise;
 }
 
+bool flag_or(const Json& knobs, const char* name, bool otherwise) {
+  const auto written = knobs.find(name);
+  return written != knobs.end() && written->is_boolean() ? written->get<bool>() : otherwise;
+}
+
 std::int64_t rows_of(const Job& job, const Stages& stages) {
   return rows_of_micro_batch(job, stages.data, stages.micro_batches);
 }
@@ -23,9 +28,9 @@ BalanceProblem balance_problem(const Job& job, const DataSource& data, const Sta
   const ParameterCounts parameters = parameter_counts(job.model);
   const ActivationBytes activations = activation_bytes(job, data, rows_of(job, stages));
   const StateBytes state = state_bytes_per_parameter(job);
-  const auto state_of = [&](std::int64_t count) {
-    return (state.all() * count + stages.tensor - 1) / stages.tensor;
-  };
+  const std::int64_t bytes = stages.sharded ? state.all() - state.compute_copy : state.all();
+  const std::int64_t num_shares = std::int64_t{stages.tensor} * (stages.sharded ? stages.data : 1);
+  const auto state_of = [&](std::int64_t count) { return (bytes * count + num_shares - 1) / num_shares; };
   const double attention = 12.0 * job.model.width * data.sequence_length;
   const double block_work = 6.0 * static_cast<double>(parameters.block) + attention;
 
@@ -61,6 +66,25 @@ std::vector<int> cuts_of(const BalanceProblem& problem, const Stages& stages) {
   return found.ok() ? found->cuts : std::vector<int>{};
 }
 
+/// Of a stage whose state is in shards, what is whole beside them: the weights of two blocks, or of all that
+/// ran, and of the layer at either end; the gradients of two blocks, of which one is sent with a shard
+/// arriving.
+std::int64_t whole_bytes(const Job& job, const Stages& stages, LayerRange range, int num_layers) {
+  const ParameterCounts parameters = parameter_counts(job.model);
+  const StateBytes state = state_bytes_per_parameter(job);
+  const std::int64_t value = state.compute_copy > 0 ? state.compute_copy : state.weight;
+  const std::int64_t head = std::max(parameters.head, parameters.head_table);
+  const std::int64_t end_layers =
+      (range.first == 0 ? parameters.embedding : 0) + (range.end == num_layers ? head : 0);
+  const std::int64_t num_blocks =
+      range.end - range.first - (range.first == 0 ? 1 : 0) - (range.end == num_layers ? 1 : 0);
+  const std::int64_t whole_blocks = stages.reshards ? std::min<std::int64_t>(2, num_blocks) : num_blocks;
+  const std::int64_t gradients = std::min<std::int64_t>(2, num_blocks) * parameters.block +
+                                 (num_blocks > 0 ? parameters.block / stages.data : 0);
+  return (value * (whole_blocks * parameters.block + end_layers) + state.gradient * gradients) /
+         stages.tensor;
+}
+
 }  // namespace
 
 Stages stages_of(const Configuration& configuration) {
@@ -73,6 +97,8 @@ Stages stages_of(const Configuration& configuration) {
   stages.micro_batches = integer_or(knobs, "micro_batches", 1);
   if (const auto order = knobs.find("order"); order != knobs.end() && order->is_string())
     stages.order = pipeline_order_named(order->get<std::string>()).value_or(stages.order);
+  stages.sharded = flag_or(knobs, "sharded", false);
+  stages.reshards = flag_or(knobs, "reshard_after_forward", true);
   if (const auto cuts = knobs.find("cuts"); cuts != knobs.end() && cuts->is_array())
     for (const Json& cut : *cuts)
       if (cut.is_number_integer()) stages.cuts.push_back(cut.get<int>());
@@ -126,6 +152,7 @@ std::int64_t stages_memory_bytes(const Job& job, const DataSource& data, const C
     std::int64_t working = activations.block_working + 2 * activations.block_input;
     if (checkpointing != Checkpointing::none) working += activations.block_kept;
     std::int64_t bytes = stage_bytes(problem, k, range) + working / stages.tensor;
+    if (stages.sharded) bytes += whole_bytes(job, stages, range, num_layers);
     // The table's gradient: of the head beside what it is added to, of the other stage while they are summed.
     if (ends) bytes += 4 * parameters.head_table / stages.tensor;
     most = std::max(most, bytes);
@@ -155,10 +182,16 @@ double stages_step_time_s(const Job& job, const DataSource& data, const Configur
   const double tensor_s =
       4.0 * stages.micro_batches * blocks *
       collective_time_s(static_cast<double>(activations.block_input), stages.tensor, rates) * 2;
-  // Gradients over the data dimension go while backward goes on.
-  const double state_bytes =
-      4.0 * static_cast<double>(job.model.num_parameters) / (stages.pipeline * stages.tensor);
-  const double sent_s = 2.0 * collective_time_s(state_bytes, stages.data, rates);
+  // Gradients over the data dimension go while backward goes on: once, or of shards with every micro-batch,
+  // beside the weights that its passes gather.
+  const double parameters = static_cast<double>(job.model.num_parameters) / (stages.pipeline * stages.tensor);
+  const double value = job.precision == "fp32" ? 4.0 : 2.0;
+  const double passes = stages.reshards ? 2.0 * stages.micro_batches : 1.0;
+  const double sent_s = stages.sharded
+                            ? collective_time_s((passes * value + 4.0 * stages.micro_batches) * parameters,
+                                                stages.data, rates) +
+                                  (passes + stages.micro_batches) * blocks * rates.collective_s
+                            : 2.0 * collective_time_s(4.0 * parameters, stages.data, rates);
   return compute_s + messages_s + tensor_s + std::max(0.1 * sent_s, sent_s - compute_s / 2);
 }
 

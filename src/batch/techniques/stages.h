@@ -22,6 +22,8 @@ struct Stages {
   int tensor = 1;
   int micro_batches = 1;
   PipelineOrder order = PipelineOrder::one_forward_one_backward;
+  bool sharded = false;   ///< over `data`, as fsdp does; else every rank of it has a replica
+  bool reshards = true;   ///< sharded: backward gathers again
   std::vector<int> cuts;  ///< empty: as the model of time would cut
 
   int num_ranks() const { return data * pipeline * tensor; }
