@@ -138,7 +138,8 @@ bool TechniqueLibrary::operator==(const TechniqueLibrary& other) const {
 bool Job::operator==(const Job& other) const {
   return name == other.name && model == other.model && data == other.data && amount == other.amount &&
          batch_size == other.batch_size && micro_batches == other.micro_batches &&
-         precision == other.precision && dropout == other.dropout && evaluate_every == other.evaluate_every &&
+         precision == other.precision && gradient_precision == other.gradient_precision &&
+         dropout == other.dropout && evaluate_every == other.evaluate_every &&
          techniques == other.techniques && devices == other.devices && libraries == other.libraries &&
          optimizer == other.optimizer && schedule == other.schedule && seed == other.seed;
 }
@@ -190,6 +191,7 @@ Json to_json(const Job& job) {
                {"optimizer", to_json(job.optimizer)},
                {"schedule", to_json(job.schedule)},
                {"seed", job.seed}};
+  if (job.gradient_precision != Job{}.gradient_precision) json["gradient_precision"] = job.gradient_precision;
   for (const TechniqueLibrary& library : job.libraries)
     json["libraries"].push_back({{"name", library.name}, {"path", library.path}, {"digest", library.digest}});
   return json;
@@ -209,6 +211,7 @@ Result<Job> job_from_json(const Json& document, const std::string& path) {
   job.batch_size = int_at(reader, "batch_size", 1);
   job.micro_batches = int_at(reader, "micro_batches", 1);
   job.precision = reader.string("precision");
+  if (reader.has("gradient_precision")) job.gradient_precision = reader.string("gradient_precision");
   job.dropout = reader.number("dropout");
   job.evaluate_every = int_at(reader, "evaluate_every", 0);
   job.techniques = strings_at(reader, "techniques");

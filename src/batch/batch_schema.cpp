@@ -160,6 +160,8 @@ TableSchema job_table() {
            "parts of a batch whose gradients are accumulated")
       .key("precision", one_of({"fp32", "bf16"}), SATURN_AT(job.precision),
            "of weights in use and activations")
+      .key("gradient_precision", one_of({"fp32", "bf16"}), SATURN_AT(job.gradient_precision),
+           "of gradients between replicas; bf16 lets ddp send half as much, rounded")
       .key("dropout", {.type = Shape::Type::number, .minimum = 0, .maximum = 1, .below_maximum = true},
            SATURN_AT(job.dropout), "share of activations dropped while training")
       .key("evaluate_every", integer(0), SATURN_AT(job.evaluate_every),

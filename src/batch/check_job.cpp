@@ -132,6 +132,13 @@ void check_optimization(const Job& job, Faults& faults) {
     faults.add(job.position_of("optimizer.betas"), whose(job) + "betas of 1 never forget",
                "two numbers below 1", "set betas = [0.9, 0.999]");
   }
+  if (job.gradient_precision == "bf16" && job.precision != "bf16") {
+    faults.add(job.position_of("gradient_precision"),
+               whose(job) + "gradient_precision = \"bf16\" is set, and precision is " +
+                   in_quotes(job.precision) + line_of(job, "precision"),
+               "bf16 only with precision = \"bf16\": in fp32 every technique trains alike",
+               "remove it, or set precision = \"bf16\"");
+  }
   const Schedule& schedule = job.schedule;
   if (schedule.minimum_lr > optimizer.lr) {
     faults.add(job.position_of("schedule.minimum_lr"),

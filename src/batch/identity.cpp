@@ -55,6 +55,7 @@ std::string speed_class(const Job& job, const DataSource& data) {
                {"optimizer", job.optimizer.kind},
                {"momentum", job.optimizer.momentum > 0},
                {"clipping", job.optimizer.clip_norm > 0}};
+  if (job.gradient_precision != "fp32") what["gradient_precision"] = job.gradient_precision;
   // A library that was built again may run at another speed.
   for (const TechniqueLibrary& library : job.libraries) what["libraries"][library.name] = library.digest;
   std::string readable = job.model.name;

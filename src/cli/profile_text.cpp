@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <set>
+#include <tuple>
 
 #include "saturn/base/units.h"
 #include "saturn/view/text.h"
@@ -16,6 +18,14 @@ using profile::Outcome;
 using profile::Profile;
 using profile::Trial;
 using view::Align;
+
+/// A technique on so many devices, for a class of jobs; whatever its knobs.
+using Way = std::tuple<std::string, std::string, std::string, int>;
+
+Way way_of(const Trial& trial) {
+  const batch::Configuration& one = trial.configuration;
+  return {trial.job_class, one.technique, one.device_class, one.num_devices};
+}
 
 std::string milliseconds(double seconds) {
   if (seconds <= 0) return "";
@@ -130,14 +140,25 @@ std::string profile_text(const Profile& profile, const view::Terminal& terminal)
     say(trial.id + ": " + trial.reason);
   }
   if (!profile.untried.empty()) out += "\n";
-  std::size_t num_left_out = 0;
+  std::size_t num_left_out = 0, num_other_knobs = 0;
+  std::set<Way> ways;  // that were measured, or told here to have not been
+  for (const Trial& trial : profile.trials) ways.insert(way_of(trial));
   for (const profile::Untried& untried : profile.untried) {
     if (untried.why == profile::Untried::Why::budget) {
       ++num_left_out;
       continue;
     }
+    if (!ways.insert(way_of(untried.trial)).second) {
+      ++num_other_knobs;
+      continue;
+    }
     say("not tried: " + batch::to_text(untried.trial.configuration) + " for " + jobs_text(untried.trial) +
         ": " + untried.reason);
+  }
+  if (num_other_knobs > 0) {
+    say("not tried: " + std::to_string(num_other_knobs) + " other " +
+        (num_other_knobs == 1 ? "setting" : "settings") +
+        " of their knobs, which could not win; profile.json tells each");
   }
   if (num_left_out > 0) {
     say(std::to_string(num_left_out) + (num_left_out == 1 ? " configuration was" : " configurations were") +

@@ -11,7 +11,7 @@ namespace saturn::profile {
 namespace {
 
 constexpr std::array kOutcomes = {"ok", "out_of_memory", "unsupported", "failed"};
-constexpr std::array kWhys = {"slower", "budget"};
+constexpr std::array kWhys = {"slower", "budget", "failing"};
 constexpr std::array kSources = {"measured", "shared", "interpolated"};
 
 template <std::size_t N>
@@ -69,6 +69,7 @@ Json to_json(const Trial& trial) {
   json["samples_per_s"] = trial.samples_per_s;
   json["memory_peak_bytes"] = trial.memory_peak_bytes;
   json["host_memory_peak_bytes"] = trial.host_memory_peak_bytes;
+  if (trial.disk_bytes > 0) json["disk_bytes"] = trial.disk_bytes;
   json["start_time_s"] = trial.start_time_s;
   json["save_time_s"] = trial.save_time_s;
   json["load_time_s"] = trial.load_time_s;
@@ -130,6 +131,7 @@ Trial trial_from_json(JsonReader reader) {
   trial.samples_per_s = not_negative(reader, "samples_per_s");
   trial.memory_peak_bytes = count(reader, "memory_peak_bytes", 0);
   trial.host_memory_peak_bytes = count(reader, "host_memory_peak_bytes", 0);
+  if (reader.has("disk_bytes")) trial.disk_bytes = count(reader, "disk_bytes", 0);
   trial.start_time_s = not_negative(reader, "start_time_s");
   trial.save_time_s = not_negative(reader, "save_time_s");
   trial.load_time_s = not_negative(reader, "load_time_s");

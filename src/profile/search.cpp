@@ -80,6 +80,7 @@ Search::Search(std::vector<Trial> candidates, const batch::Batch& batch, const d
                         .group = at->second,
                         .family = family->second,
                         .named = is_named(batch, trial)};
+    candidate.asked = trial.configuration.knobs;
     candidate.trial = std::move(trial);
     candidates_.push_back(std::move(candidate));
   }
@@ -136,7 +137,43 @@ double Search::predicted_s(const Group& group, const Candidate& candidate) const
   if (const auto own = time_scale(group, candidate.trial.configuration.technique)) return *own * plain_s;
   const Candidate* const best = best_of(group);
   if (best == nullptr || best->trial.predicted_step_time_s <= 0.0) return plain_s;
-  return best->trial.step_time_s / best->trial.predicted_step_time_s * plain_s;
+  const batch::Configuration& best_one = best->trial.configuration;
+  const double handicap =
+      handicap_elsewhere(group, candidate.trial.configuration.technique, best_one.technique).value_or(1.0);
+  return handicap * best->trial.step_time_s / best->trial.predicted_step_time_s * plain_s;
+}
+
+// How much worse against its predictions `technique` did than `best` in groups of as many devices of one
+// kind; the kindest of them.
+std::optional<double> Search::handicap_elsewhere(const Group& group, const std::string& technique,
+                                                 const std::string& best) const {
+  const batch::Configuration& here = candidates_[group.front()].trial.configuration;
+  std::optional<double> handicap;
+  for (const Group& other : groups_) {
+    const batch::Configuration& there = candidates_[other.front()].trial.configuration;
+    if (there.num_devices != here.num_devices || there.device_class != here.device_class) continue;
+    const std::optional<double> of_this = time_scale(other, technique), of_best = time_scale(other, best);
+    if (!of_this || !of_best) continue;
+    handicap = std::min(handicap.value_or(*of_this / *of_best), *of_this / *of_best);
+  }
+  return handicap;
+}
+
+// One that ran and does what `candidate` would, quicker: with the memory that `candidate` would save, or
+// without recomputing.
+const Search::Candidate* Search::sibling_that_does(const Group& group, const Candidate& candidate) const {
+  Json without = candidate.asked;
+  const bool recomputes = without.erase("checkpointing") > 0;
+  for (const std::size_t index : group) {
+    const Candidate& other = candidates_[index];
+    if (!other.concluded || other.trial.outcome != Outcome::ok) continue;
+    if (other.trial.configuration.technique != candidate.trial.configuration.technique) continue;
+    if (recomputes && other.asked == without) return &other;
+    if (other.trial.predicted_step_time_s <= candidate.trial.predicted_step_time_s &&
+        other.trial.predicted_memory_bytes > candidate.trial.predicted_memory_bytes)
+      return &other;
+  }
+  return nullptr;
 }
 
 Search::Verdict Search::verdict_on_memory(const Candidate& candidate) const {
@@ -170,6 +207,9 @@ Search::Verdict Search::verdict_on_memory(const Candidate& candidate) const {
 Search::Verdict Search::verdict(const Group& group, const Candidate& candidate, const Candidate* best) const {
   if (Verdict memory = verdict_on_memory(candidate); memory.kind != Verdict::Kind::worth_trying)
     return memory;
+  if (const Candidate* const sibling = failed_sibling(group, candidate))
+    return {.kind = Verdict::Kind::failing,
+            .reason = batch::to_text(sibling->trial.configuration) + " failed"};
   if (best == nullptr) return {};
   const std::string& technique = candidate.trial.configuration.technique;
   const bool measured_here = time_scale(group, technique).has_value();
@@ -178,12 +218,32 @@ Search::Verdict Search::verdict(const Group& group, const Candidate& candidate, 
     return (other.concluded || other.running) && other.trial.configuration.technique == technique;
   });
   if (candidate.named && !has_had_its_trial) return {};
+  if (const Candidate* const sibling = sibling_that_does(group, candidate)) {
+    return {.kind = Verdict::Kind::too_slow,
+            .reason = batch::to_text(sibling->trial.configuration) +
+                      " fits, and is predicted to be quicker with the memory there is"};
+  }
   const double best_s = best->concluded ? best->trial.step_time_s : best->trial.predicted_step_time_s;
   const double own_s = predicted_s(group, candidate);
-  if (own_s <= best_s * (1.0 + (measured_here ? kKnobMargin : kTechniqueMargin))) return {};
+  const bool known =
+      measured_here || handicap_elsewhere(group, technique, best->trial.configuration.technique);
+  if (own_s <= best_s * (1.0 + (known ? kKnobMargin : kTechniqueMargin))) return {};
   return {.kind = Verdict::Kind::too_slow,
           .reason = "predicted to take " + milliseconds(own_s) + " a step, and " +
                     batch::to_text(best->trial.configuration) + " takes " + milliseconds(best_s)};
+}
+
+// A technique whose trial failed for another reason than memory, and none of whose trials worked.
+const Search::Candidate* Search::failed_sibling(const Group& group, const Candidate& candidate) const {
+  const Candidate* failed = nullptr;
+  for (const std::size_t index : group) {
+    const Candidate& other = candidates_[index];
+    if (!other.concluded || other.trial.configuration.technique != candidate.trial.configuration.technique)
+      continue;
+    if (other.trial.outcome == Outcome::ok) return nullptr;
+    if (other.trial.outcome != Outcome::out_of_memory) failed = &other;
+  }
+  return failed;
 }
 
 const Trial* Search::next(std::size_t group_index) const {
@@ -237,10 +297,12 @@ void Search::finish(Profile& into) const {
         into.trials.push_back(std::move(trial));
         continue;
       }
-      const bool slower = left.kind == Verdict::Kind::too_slow;
-      into.untried.push_back({.trial = one.trial,
-                              .why = slower ? Untried::Why::slower : Untried::Why::budget,
-                              .reason = slower ? std::move(left.reason) : "the budget was spent"});
+      Untried untried{.trial = one.trial, .why = Untried::Why::budget, .reason = "the budget was spent"};
+      if (left.kind != Verdict::Kind::worth_trying) {
+        untried.why = left.kind == Verdict::Kind::too_slow ? Untried::Why::slower : Untried::Why::failing;
+        untried.reason = std::move(left.reason);
+      }
+      into.untried.push_back(std::move(untried));
     }
   }
 }

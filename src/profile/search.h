@@ -8,10 +8,13 @@
 //           are scaled by what its first trials of the class measured; before there is one, only what is over
 //           the limit by half counts as too large.
 //   time    once something in the group fits, a candidate must be predicted to take no longer than the best
-//           measured one and a tenth; a quarter where its technique has no trial in the group, since
-//           predictions compare worse between techniques than within one. So what trades time for memory
-//           (checkpointing, offloading) is tried where plain configurations do not fit, or where it is
-//           predicted to win.
+//           measured one and a tenth; a quarter where nothing is known of its technique, since predictions
+//           compare worse between techniques than within one. What a technique took against the best one on
+//           as many devices in another class corrects its prediction here.
+//   trade   where a sibling of the technique ran that is predicted to be quicker and to need more memory, the
+//           memory was there: what gives time for memory (shards, recomputing) has nothing left to win,
+//           however close its time. Recomputing never wins against the same knobs without.
+//   failed  where a technique failed for another reason than memory, its other knobs are left.
 //   named   a technique that a job of the class names in its `techniques` gets a trial in every group, unless
 //           memory speaks against it.
 //
@@ -60,6 +63,7 @@ class Search {
  private:
   struct Candidate {
     Trial trial;                   // with its predictions; after `conclude` the result
+    Json asked;                    // knobs, before the technique tuned them
     std::int64_t limit_bytes = 0;  // of one rank; 0 = none
     std::size_t group = 0;
     std::size_t family = 0;
@@ -68,7 +72,7 @@ class Search {
     bool concluded = false;
   };
   struct Verdict {
-    enum class Kind { worth_trying, too_large, too_slow };
+    enum class Kind { worth_trying, too_large, too_slow, failing };
     Kind kind = Kind::worth_trying;
     std::int64_t needed_bytes = 0;  // too_large
     std::string reason;
@@ -77,9 +81,13 @@ class Search {
 
   const Candidate* best_of(const Group& group) const;
   std::optional<double> time_scale(const Group& group, const std::string& technique) const;
+  std::optional<double> handicap_elsewhere(const Group& group, const std::string& technique,
+                                           const std::string& best) const;
   double predicted_s(const Group& group, const Candidate& candidate) const;
   Verdict verdict(const Group& group, const Candidate& candidate, const Candidate* best) const;
   Verdict verdict_on_memory(const Candidate& candidate) const;
+  const Candidate* sibling_that_does(const Group& group, const Candidate& candidate) const;
+  const Candidate* failed_sibling(const Group& group, const Candidate& candidate) const;
 
   std::vector<Candidate> candidates_;
   std::vector<Group> groups_;

@@ -12,7 +12,8 @@ TEST_SUITE("batch") {
     const auto batch = folder.read(
         "[[job]]\nname = \"{lr}\"\nmodel = \"gpt2-toy\"\ndata = \"text\"\ntokens = 1e6\nbatch_size = "
         "8\nmicro_batches = 2\n"
-        "precision = \"bf16\"\ndropout = 0.3\nevaluate_every = 7\ntechniques = [\"ddp\"]\ndevices = [2, "
+        "precision = \"bf16\"\ngradient_precision = \"bf16\"\ndropout = 0.3\nevaluate_every = 7\ntechniques "
+        "= [\"ddp\"]\ndevices = [2, "
         "4]\nseed = 9007199254740992\n"
         "optimizer = { weight_decay = 0.3, betas = [0.8, 0.95], eps = 3e-9, clip_norm = 0.7 }\n"
         "schedule = { kind = \"step\", warmup_steps = 3, minimum_lr = 1e-9, decay_every = 2, decay_factor = "

@@ -49,6 +49,7 @@ TEST_SUITE("batch") {
         {"batch size", [](Pair& p) { p.job.batch_size = 8; }, true, true},
         {"micro-batches", [](Pair& p) { p.job.micro_batches = 2; }, true, true},
         {"precision", [](Pair& p) { p.job.precision = "bf16"; }, true, true},
+        {"precision of gradients", [](Pair& p) { p.job.gradient_precision = "bf16"; }, true, true},
         {"sequence length", [](Pair& p) { p.data.sequence_length = 8; }, true, true},
         {"a size", [](Pair& p) { p.job.model.sizes["width"] = 128; }, true, true},
         {"validation share", [](Pair& p) { p.data.validation_share = 0.2; }, false, true},

@@ -20,6 +20,16 @@ std::string all(const Job& job, const DeviceGroup& devices) {
   return text;
 }
 
+/// Those without knobs.
+std::string plain(const Job& job, const DeviceGroup& devices) {
+  std::string text;
+  for (const auto& one : configurations_of(job, devices)) {
+    if (one.knobs.empty())
+      text += (text.empty() ? "" : ", ") + to_text(one) + "/" + std::to_string(one.num_ranks);
+  }
+  return text;
+}
+
 Job job_of(int batch_size) {
   Job job;
   job.batch_size = batch_size;
@@ -29,13 +39,14 @@ Job job_of(int batch_size) {
 
 TEST_SUITE("batch") {
   TEST_CASE("batch/technique_spec: single takes all threads of its CPU slots in one process") {
-    CHECK(all(job_of(4), {.num_devices = 3}) == "single x1/1, single x2/1, single x3/1, ddp x2/2, ddp x3/3");
+    CHECK(plain(job_of(4), {.num_devices = 3}) ==
+          "single x1/1, single x2/1, single x3/1, ddp x2/2, ddp x3/3");
     Job job = job_of(4);
     job.techniques = {"ddp"};
     CHECK(all(job, {.num_devices = 1}).empty());
     job.techniques = {"single", "ddp"};
     job.devices = {2, 8};
-    CHECK(all(job, {.num_devices = 4}) == "single x2/1, ddp x2/2");
+    CHECK(plain(job, {.num_devices = 4}) == "single x2/1, ddp x2/2");
   }
 
   TEST_CASE("batch/technique_spec: offload needs a few layers where single needs all") {
@@ -48,31 +59,55 @@ TEST_SUITE("batch") {
     job.model.num_layers = 64;
     job.techniques = {"single", "offload"};
     const auto ways = configurations_of(job, {.num_devices = 1});
-    REQUIRE(ways.size() == 2);
+    REQUIRE(ways.front().technique == "single");
+    REQUIRE(ways.back().technique == "offload");
     const auto memory = [&](const batch::Configuration& one) {
       return batch::find_technique(one.technique)->predicted_memory_bytes(job, data, one);
     };
-    CHECK(6 * memory(ways[1]) < memory(ways[0]));
+    CHECK(6 * memory(ways.back()) < memory(ways.front()));
     // A layer that stays keeps its weights and two moments, and its gradients from its backward on.
-    batch::Configuration resident = ways[1];
+    batch::Configuration resident = ways.back();
     resident.knobs["resident"] = 10;
-    CHECK(memory(resident) - memory(ways[1]) >= 120 * job.model.num_layer_parameters);
-    CHECK(memory(resident) - memory(ways[1]) <= 160 * job.model.num_layer_parameters);
+    CHECK(memory(resident) - memory(ways.back()) >= 120 * job.model.num_layer_parameters);
+    CHECK(memory(resident) - memory(ways.back()) <= 160 * job.model.num_layer_parameters);
     resident.knobs["resident"] = 66;
     CHECK(memory(resident) > 16 * job.model.num_parameters);
     CHECK(batch::find_technique("offload")->refusal(job, {.kind = "gpu", .num_devices = 2}).has_value());
   }
 
   TEST_CASE("batch/technique_spec: a rank has at least one row of the batch") {
-    CHECK(all(job_of(2), {.num_devices = 3}) == "single x1/1, single x2/1, single x3/1, ddp x2/2");
+    CHECK(plain(job_of(2), {.num_devices = 3}) == "single x1/1, single x2/1, single x3/1, ddp x2/2");
   }
 
   TEST_CASE("batch/technique_spec: single stays on one GPU and two ranks never share one") {
     const DeviceGroup whole{.kind = "gpu", .device_class = "h200", .num_devices = 2};
-    CHECK(all(job_of(8), whole) == "single x1/1, ddp x2/2");
+    CHECK(plain(job_of(8), whole) == "single x1/1, ddp x2/2");
     const DeviceGroup halves{.kind = "gpu", .device_class = "h200", .num_devices = 4, .num_shares = 2};
-    CHECK(all(job_of(8), halves) == "single x1/1, single x2/1, ddp x4/2");
+    CHECK(plain(job_of(8), halves) == "single x1/1, single x2/1, ddp x4/2");
     CHECK(configurations_of(job_of(8), halves).back().device_class == "h200");
+  }
+
+  TEST_CASE("batch/technique_spec: ddp may shard its optimiser and rounds gradients only for who allows it") {
+    Job job = job_of(8);
+    job.techniques = {"ddp"};
+    job.devices = {2};
+    job.precision = "bf16";
+    CHECK(all(job, {.num_devices = 2}) ==
+          "ddp x2/2, ddp x2 (shard_optimizer true)/2, ddp x2 (checkpointing selective)/2, "
+          "ddp x2 (shard_optimizer true, checkpointing selective)/2, ddp x2 (checkpointing full)/2, "
+          "ddp x2 (shard_optimizer true, checkpointing full)/2");
+    job.gradient_precision = "bf16";
+    const auto ways = configurations_of(job, {.num_devices = 2});
+    REQUIRE(ways.size() == 9);
+    CHECK(to_text(ways[2]) == "ddp x2 (compression bf16)");
+    job.model = *batch::find_model("gpt2", ".", {});
+    batch::DataSource data;
+    data.sequence_length = 1;
+    const auto time_s = [&](std::size_t i) {
+      return batch::find_technique("ddp")->predicted_step_time_s(job, data, ways[i]);
+    };
+    CHECK(time_s(2) < time_s(0));
+    CHECK(time_s(0) < time_s(1));  // updated weights come back in fp32
   }
 
   TEST_CASE("batch/technique_spec: fsdp shares out among ranks and alone only where single is not allowed") {
@@ -86,7 +121,7 @@ TEST_SUITE("batch") {
     CHECK(all(job, {.num_devices = 2}).empty());
     job.techniques = {"single", "fsdp"};
     job.devices = {1};
-    CHECK(all(job, {.num_devices = 1}) == "single x1/1");
+    CHECK(plain(job, {.num_devices = 1}) == "single x1/1");
   }
 
   TEST_CASE("batch/technique_spec: shards take a share of the state and whole weights more of it") {

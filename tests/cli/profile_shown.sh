@@ -3,7 +3,7 @@ profile=$SATURN_SOURCE_DIR/tests/golden/profile/profile.json
 run 0 env LC_ALL=C COLUMNS=150 "$SATURN" show "$profile"
 has out "3 trials on 2 devices" "gpt2-1e-3-b16 +1  single x1" "31.40" "out_of_memory" \
   "gpt2-toy-b16-ddp-x2: the slot's limit of 2.0 GiB was reached" "> 2.1 GiB" \
-  "not tried: ddp x2 (checkpointing full) for gpt2-1e-3-b16 +1: predicted to take 25.5 ms"
+  "not tried: 1 other setting of their knobs"
 run 0 env LC_ALL=C COLUMNS=60 "$SATURN" show "$profile" --table
 [[ $(wc -l <out) == 4 && $(wc -L <out) -le 60 ]] || broken "a line per trial that fits, under its titles" out
 run 0 "$SATURN" show "$profile" --json

@@ -98,6 +98,7 @@ TEST_SUITE("profile") {
     // The three trials of a job: as if they were knobs of one technique on one slot.
     const auto num_configurations = [&](double start_s, std::int64_t host_bytes, const std::string& running) {
       profile.trials = wanted_trials(*batch, paper.machine);
+      std::erase_if(profile.trials, [](const Trial& trial) { return !trial.configuration.knobs.empty(); });
       REQUIRE(profile.trials.size() == 3);
       for (std::size_t i = 0; i < profile.trials.size(); ++i) {
         Trial& trial = profile.trials[i];

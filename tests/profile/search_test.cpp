@@ -126,6 +126,58 @@ TEST_SUITE("profile") {
     CHECK(played(roomy, [](const Trial& trial) { return ran(trial, 1.0, 500); }) == Names{"a x2"});
   }
 
+  TEST_CASE("profile/search: what saves memory is not tried where its technique runs without however close") {
+    Paper paper;
+    Search search({candidate("a", "", 1.0, 900), candidate("a", "sharded", 1.02, 500),
+                   candidate("a", "other", 1.05, 900), candidate("a", "quick", 0.98, 300)},
+                  paper.batch, paper.machine);
+    const Names tried = played(search, [](const Trial& trial) { return ran(trial, 1.0, 500); });
+    // The quickest needs little too, so it speaks against none.
+    CHECK(tried == Names{"a x2 (knob quick)", "a x2", "a x2 (knob other)"});
+    Profile profile;
+    search.finish(profile);
+    REQUIRE(profile.untried.size() == 1);
+    CHECK(profile.untried[0].why == Untried::Why::slower);
+    CHECK(profile.untried[0].reason == "a x2 fits, and is predicted to be quicker with the memory there is");
+  }
+
+  TEST_CASE("profile/search: a technique that fails is not tried with its other knobs") {
+    Paper paper;
+    Search search({candidate("a", "", 1.0, 10), candidate("a", "two", 1.01, 10), candidate("b", "", 1.2, 10)},
+                  paper.batch, paper.machine);
+    const Names tried = played(search, [](const Trial& trial) {
+      if (trial.configuration.technique == "b") return ran(trial, 1.0, 10);
+      Trial failed = trial;
+      failed.outcome = Outcome::failed;
+      return failed;
+    });
+    CHECK(tried == Names{"a x2", "b x2"});
+    Profile profile;
+    search.finish(profile);
+    REQUIRE(profile.untried.size() == 1);
+    CHECK(profile.untried[0].why == Untried::Why::failing);
+    CHECK(profile.untried[0].reason == "a x2 failed");
+  }
+
+  TEST_CASE("profile/search: what a technique took beside the best of one class is expected of the next") {
+    Paper paper;
+    const auto of_class = [](const std::string& name, Trial trial) {
+      trial.job_class = name;
+      trial.id = trial_id(name, trial.configuration);
+      return trial;
+    };
+    // b takes twice its prediction in the first class: in the second it is not tried.
+    std::vector<Trial> candidates;
+    for (const char* name : {"first", "second"})
+      for (const char* technique : {"a", "b"})
+        candidates.push_back(of_class(name, candidate(technique, "", technique[0] == 'a' ? 1.0 : 1.2, 10)));
+    Search search(candidates, paper.batch, paper.machine);
+    const Names tried = played(search, [](const Trial& trial) {
+      return ran(trial, trial.configuration.technique == "b" ? 2.4 : 1.0, 10);
+    });
+    CHECK(tried == Names{"a x2", "b x2", "a x2"});
+  }
+
   TEST_CASE("profile/search: a prediction far over the limit is recorded as out of memory without a trial") {
     Paper paper("", 1000);
     Search search({candidate("a", "", 1.0, 1600), candidate("a", "half", 1.2, 700)}, paper.batch,

@@ -87,6 +87,7 @@ struct Job {
   int batch_size = 0;     ///< global, whatever the technique
   int micro_batches = 1;  ///< gradient accumulation: batch_size is split in so many parts
   std::string precision = "fp32";
+  std::string gradient_precision = "fp32";  ///< between replicas; bf16: ddp may round what it sends
   double dropout = 0.0;
   int evaluate_every = 0;                   ///< steps; 0 = at the end only
   std::vector<std::string> techniques;      ///< empty = all that apply

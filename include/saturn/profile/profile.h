@@ -34,6 +34,7 @@ struct Trial {
   double samples_per_s = 0.0;
   std::int64_t memory_peak_bytes = 0;       ///< of the rank that needed most, against its limit
   std::int64_t host_memory_peak_bytes = 0;  ///< of all ranks together
+  std::int64_t disk_bytes = 0;              ///< kept in files while it trains, as offload does on CPU slots
   double start_time_s = 0.0;                ///< from launch to the beginning of the first step
   double save_time_s = 0.0;                 ///< one checkpoint
   double load_time_s = 0.0;                 ///< one checkpoint, read back
@@ -51,8 +52,9 @@ struct Trial {
 /// A candidate that was not measured though it might have fitted.
 struct Untried {
   enum class Why {
-    slower,  ///< predicted to lose to what was measured
-    budget,  ///< the budget was spent
+    slower,   ///< predicted to lose to what was measured
+    budget,   ///< the budget was spent
+    failing,  ///< its technique failed beside it, for no want of memory
   };
   Trial trial;  ///< names, configuration as asked for and predictions; nothing measured
   Why why = Why::slower;

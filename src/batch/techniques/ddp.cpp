@@ -13,12 +13,22 @@ std::optional<std::string> refusal(const Job& job, const DeviceGroup& devices) {
   return std::nullopt;
 }
 
-std::vector<Configuration> candidates(const Job&, const DeviceGroup& devices) {
-  return {configuration("ddp", devices, num_whole_devices(devices))};
+// Gradients that travel in bf16 are rounded, so only a job that says so gets them.
+std::vector<Configuration> candidates(const Job& job, const DeviceGroup& devices) {
+  const int num_ranks = num_whole_devices(devices);
+  std::vector<Configuration> plain = {configuration("ddp", devices, num_ranks),
+                                      configuration("ddp", devices, num_ranks, {{"shard_optimizer", true}})};
+  if (job.gradient_precision == "bf16")
+    plain.push_back(configuration("ddp", devices, num_ranks, {{"compression", "bf16"}}));
+  return with_checkpointing(std::move(plain));
 }
 
 bool shards_optimizer(const Configuration& one) {
   return one.knobs.value("shard_optimizer", false);
+}
+
+bool compresses(const Configuration& one) {
+  return one.knobs.contains("compression");
 }
 
 // Gradients live from the start in the buckets that are summed: there is one copy of them, and all of it.
@@ -40,9 +50,11 @@ std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, cons
 double predicted_step_time_s(const Job& job, const DataSource& data, const Configuration& one) {
   const Rates rates = rates_of(one.device_class, job.precision);
   const double compute_s = compute_time_s(job, data, checkpointing_in(one), rates, one.num_devices);
-  const double sent_s =
-      2 * collective_time_s(4.0 * static_cast<double>(job.model.num_parameters), one.num_ranks, rates);
-  const double updates_s = shards_optimizer(one) ? sent_s / 2 : 0.0;
+  const auto parameters = static_cast<double>(job.model.num_parameters);
+  const double bytes = (compresses(one) ? 2.0 : 4.0) * parameters;
+  const double sent_s = 2 * collective_time_s(bytes, one.num_ranks, rates);
+  const double updates_s =
+      shards_optimizer(one) ? collective_time_s(4.0 * parameters, one.num_ranks, rates) : 0.0;
   return compute_s + std::max(0.1 * sent_s, sent_s - compute_s / 2) + updates_s;
 }
 

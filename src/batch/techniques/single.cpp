@@ -13,7 +13,7 @@ std::optional<std::string> refusal(const Job&, const DeviceGroup& devices) {
 }
 
 std::vector<Configuration> candidates(const Job&, const DeviceGroup& devices) {
-  return {configuration("single", devices, 1)};
+  return with_checkpointing({configuration("single", devices, 1)});
 }
 
 // Gradients come while what forward kept goes: either end of backward may be the peak. Where gradients of
