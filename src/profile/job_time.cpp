@@ -89,9 +89,9 @@ void leave_out_dominated(std::vector<plan::Configuration>& configurations, const
     const bool rivals = a.technique == b.technique && a.num_devices == b.num_devices &&
                         a.num_ranks == b.num_ranks && a.device_class == b.device_class;
     const bool no_worse = a.time_s <= b.time_s && a.start_cost_s <= b.start_cost_s &&
-                          a.host_memory_bytes <= b.host_memory_bytes;
-    const bool better =
-        a.time_s < b.time_s || a.start_cost_s < b.start_cost_s || a.host_memory_bytes < b.host_memory_bytes;
+                          a.host_memory_bytes <= b.host_memory_bytes && a.disk_bytes <= b.disk_bytes;
+    const bool better = a.time_s < b.time_s || a.start_cost_s < b.start_cost_s ||
+                        a.host_memory_bytes < b.host_memory_bytes || a.disk_bytes < b.disk_bytes;
     return rivals && no_worse && better;
   };
   const std::vector<plan::Configuration> all = configurations;
@@ -187,6 +187,7 @@ Result<plan::PlanProblem> to_plan_problem(const batch::Batch& batch, const Profi
                                       .time_s = time.work_s,
                                       .start_cost_s = time.start_s,
                                       .host_memory_bytes = trial.host_memory_peak_bytes,
+                                      .disk_bytes = trial.disk_bytes,
                                       .trial = trial.id,
                                       .knobs = trial.configuration.knobs});
     }

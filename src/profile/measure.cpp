@@ -460,6 +460,7 @@ Trial Measurement::concluded(const Running& running) const {
   if (trial.step_time_s <= 0.0) return failed(Outcome::failed, "its steps took no time; see " + log);
   trial.samples_per_s = job_of(trial).batch_size / trial.step_time_s;
   trial.memory_peak_bytes = running.memory_peak_bytes;
+  trial.disk_bytes = static_cast<std::int64_t>(time_of(*running.finished, "disk_bytes"));
   trial.host_memory_peak_bytes = running.host_memory_peak_bytes;
   // What the first steps cost beyond a usual one belongs to the start.
   trial.start_time_s = std::max(0.0, running.first_step_s - running.launched_s - trial.step_time_s);

@@ -59,6 +59,19 @@ profile::Remaining remaining_of(const Remainder& remainder, const batch::Job& jo
   return left;
 }
 
+// What running jobs have reserved is no longer free, and theirs to keep.
+void limit_disk(plan::PlanProblem& problem, std::int64_t free_bytes) {
+  bool any = false;
+  std::int64_t bytes = free_bytes;
+  for (const plan::Job& job : problem.jobs) {
+    for (const plan::Configuration& one : job.configurations) any |= one.disk_bytes > 0;
+    if (job.running)
+      bytes += job.configurations[static_cast<std::size_t>(job.running->configuration)].disk_bytes;
+  }
+  if (!any) return;
+  for (plan::Node& node : problem.nodes) node.disk_bytes = bytes;
+}
+
 }  // namespace
 
 Result<profile::Profile> ensure_profile(const ProfileRequest& request, worker::Launcher& launcher,
@@ -117,6 +130,12 @@ std::optional<Diagnostic> why_stale(const std::vector<MadeFrom>& made_from,
   return std::nullopt;
 }
 
+std::optional<std::int64_t> free_disk_of(const std::string& directory) {
+  const Result<std::uint64_t> free = free_bytes(directory);
+  if (!free.ok()) return std::nullopt;
+  return static_cast<std::int64_t>(*free);
+}
+
 Result<plan::PlanProblem> remaining_problem(const Remainder& remainder) {
   std::map<std::string, profile::Remaining> remaining;
   for (const batch::Job& job : remainder.batch->jobs) remaining[job.name] = remaining_of(remainder, job);
@@ -130,6 +149,7 @@ Result<plan::PlanProblem> remaining_problem(const Remainder& remainder) {
     }
     if (!outage.devices.empty()) node.outages.push_back(std::move(outage));
   }
+  if (remainder.free_disk_bytes) limit_disk(problem, *remainder.free_disk_bytes);
   return problem;
 }
 

@@ -48,7 +48,8 @@ Remainder Executor::remainder() const {
                       .state = &directory_.state(),
                       .selected = &execution_.selected,
                       .excluded = excluded(),
-                      .time_s = directory_.time_s()};
+                      .time_s = directory_.time_s(),
+                      .free_disk_bytes = free_disk_of(directory_.paths().root())};
   for (const auto& live : live_) remainder.steps_now[live->job] = live->step;
   return remainder;
 }

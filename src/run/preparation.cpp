@@ -38,7 +38,8 @@ Remainder Preparation::remainder() const {
           .state = &directory_.state(),
           .selected = &execution_.selected,
           .excluded = std::move(excluded),
-          .time_s = directory_.time_s()};
+          .time_s = directory_.time_s(),
+          .free_disk_bytes = free_disk_of(directory_.paths().root())};
 }
 
 bool Preparation::stop_asked() {

@@ -266,6 +266,7 @@ void StreamedModel::update(std::int64_t step, double learning_rate, double gradi
   const double busy_s = times.copy_s + update_s_.load();
   const double num_steps = static_cast<double>(num_steps_ + 1);
   measured_ = {{"copy_s", times.copy_s / num_steps}, {"update_s", update_s_.load() / num_steps}};
+  if (device_.is_cpu()) measured_["disk_bytes"] = static_cast<double>(tier_bytes_);
   if (busy_s > 0.0) measured_["hidden_copy_share"] = std::max(0.0, 1.0 - times.waited_s / busy_s);
 }
 

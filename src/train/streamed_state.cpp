@@ -142,6 +142,7 @@ Result<void> StreamedModel::place_in_tier() {
     for (std::size_t role = 0; role < num_roles; ++role)
       for (std::size_t index : slice.owned) add(held_[index].state[role], held_[index], at::kFloat);
   }
+  tier_bytes_ = end;
   SATURN_TRY(tier_, SlowTier::make(device_, directory_, end));
   for (const Part& part : parts) *part.tensor = tier_->tensor(part.offset, part.parameter->shape, part.type);
   for (Held& held : held_)

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <map>
 
 #include "saturn/base/clock.h"
 #include "saturn/base/files.h"
@@ -156,6 +157,40 @@ TEST_SUITE("plugin") {
     CHECK(batch::find_technique("faulty") == nullptr);
     // Only the child opened it.
     CHECK(read_whole("/proc/self/maps")->find("libfaulty_technique") == std::string::npos);
+  }
+
+  TEST_CASE("plugin/add: a batch that joins a run brings the library of its technique along") {
+    const Bench bench("row-by-row", library("row_by_row"), "row-by-row");
+    const std::string with_library = *read_whole(bench.batch);
+    const auto without = [](std::string text, const std::string& from, const std::string& to) {
+      const std::size_t at = text.find(from);
+      REQUIRE(at != std::string::npos);
+      const std::size_t end = to.empty() ? text.find("\n\n", at) + 2 : at + from.size();
+      return text.replace(at, end - at, to);
+    };
+    const std::string added = bench.directory.file("added.toml");
+    REQUIRE(write_whole(added, without(with_library, "name = \"one\"", "name = \"two\"")).ok());
+    REQUIRE(write_whole(bench.batch, without(without(with_library, "[techniques.row-by-row]", ""),
+                                             "techniques = [\"row-by-row\"]", "techniques = [\"single\"]"))
+                .ok());
+    const std::string run = bench.directory.file("run");
+    const auto first = bench.saturn({"run", bench.batch, "--dir", run, "--quiet"});
+    CAPTURE(first.stderr_text);
+    REQUIRE(first.exit_code == 0);
+    const auto joined = bench.saturn({"add", run, added});
+    CAPTURE(joined.stderr_text);
+    REQUIRE(joined.exit_code == 0);
+    const auto second = bench.saturn({"run", bench.batch, "--dir", run, "--quiet"});
+    CAPTURE(second.stderr_text);
+    REQUIRE(second.exit_code == 0);
+    const Json summary = *parse_json(*read_whole(run + "/summary.json"), "summary.json");
+    std::map<std::string, std::string> technique_of;
+    for (const Json& job : summary.at("jobs")) {
+      CHECK(job.at("state") == "done");
+      technique_of[job.at("name").get<std::string>()] = job.at("techniques").dump();
+    }
+    CHECK(technique_of.at("one").find("single") != std::string::npos);
+    CHECK(technique_of.at("two").find("row-by-row") != std::string::npos);
   }
 
   TEST_CASE("plugin/path: a relative path is taken from where the batch lies") {

@@ -54,6 +54,37 @@ TEST_SUITE("run") {
     CHECK(paper.launcher->launched().size() == 3);  // nothing was measured again
   }
 
+  TEST_CASE("run/artefacts: what trials kept on disk bounds how many such jobs run at once") {
+    ScriptedRun paper;
+    made_plan(paper, "plan.json");
+    const Result<batch::Batch> batch = batch::read_batch(paper.batch_path());
+    Result<profile::Profile> profile = profile::read_profile(paper.paths().profile());
+    const auto num_steps = profile::num_steps_of(*batch);
+    REQUIRE(profile.ok());
+    const auto problem = [&](std::int64_t disk_bytes, std::optional<std::int64_t> free_bytes) {
+      for (profile::Trial& trial : profile->trials) trial.disk_bytes = disk_bytes;
+      return *remaining_problem(
+          {.batch = &*batch, .profile = &*profile, .num_steps = &*num_steps, .free_disk_bytes = free_bytes});
+    };
+    CHECK_FALSE(problem(0, 100).nodes.front().disk_bytes.has_value());  // nobody needs any
+    CHECK_FALSE(problem(60, std::nullopt).nodes.front().disk_bytes.has_value());
+    const plan::PlanProblem tight = problem(60, 100);
+    CHECK(tight.nodes.front().disk_bytes == 100);
+    CHECK(plan::validate(tight).empty());
+    const Result<plan::Plan> plan =
+        plan::solve(tight, {.time_limit_s = 5.0, .iterations = 100, .num_threads = 1});
+    REQUIRE(plan.ok());
+    for (std::size_t i = 0; i < plan->assignments.size(); ++i) {
+      for (std::size_t j = 0; j < i; ++j) {
+        const auto& one = plan->assignments[i];
+        const auto& other = plan->assignments[j];
+        CHECK((one.start_s + one.duration_s <= other.start_s + 1e-9 ||
+               other.start_s + other.duration_s <= one.start_s + 1e-9));
+      }
+    }
+    CHECK(to_text(plan::validate(problem(101, 100))).find("101 B of disk") != std::string::npos);
+  }
+
   TEST_CASE("run/artefacts: a named plan is followed and its origin is now") {
     ScriptedRun paper;
     paper.request.plan_path = made_plan(paper, "mine.json");

@@ -56,7 +56,11 @@ struct Remainder {
   std::vector<plan::Device> excluded;               ///< devices that may not be used
   std::map<std::string, std::int64_t> steps_now;    ///< of running jobs, where later than the journal says
   double time_s = 0.0;                              ///< run time now, which becomes the plan's origin
+  std::optional<std::int64_t> free_disk_bytes;      ///< where jobs keep their files; absent = not known
 };
+
+/// Of the file system that holds the run directory; nothing where it cannot be told.
+std::optional<std::int64_t> free_disk_of(const std::string& directory);
 
 /// The problem of what remains; running jobs stay where they are.
 ///

@@ -59,8 +59,8 @@ class StreamedModel {
   std::int64_t num_resident() const;
   bool is_tuned() const { return tuned_; }
 
-  /// A step's "copy_s" and "update_s" on average, and "hidden_copy_share": of both, the share that the
-  /// training did not wait for.
+  /// A step's "copy_s" and "update_s" on average; "hidden_copy_share": of both, the share that the training did
+  /// not wait for; and on CPU slots "disk_bytes" of the tier's file.
   std::map<std::string, double> measured() const { return measured_; }
 
  private:
@@ -140,6 +140,7 @@ class StreamedModel {
   std::int64_t num_steps_ = 0;
   std::atomic<double> update_s_{0.0};
   std::map<std::string, double> measured_;
+  std::int64_t tier_bytes_ = 0;
   std::unique_ptr<SlowTier> tier_;
   std::unique_ptr<Copier> copier_;              ///< after what its tasks use
   std::unique_ptr<BackgroundThread> updating_;  ///< likewise, and `copier_`'s copies
