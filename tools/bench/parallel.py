@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 import train
 
@@ -28,6 +29,8 @@ ROWS = {
     # The peer's head is a table of its own; Saturn's is tied, so its stages also sum that table's gradients.
     "pipeline": dict(knobs={"micro_batches": 4}, peer="pipeline", against="PyTorch 1F1B", aim=1.1),
 }
+
+MOST_AFTER_DEATH_S = 5.0  # a rank that dies takes its peers down within
 
 
 def parse_arguments():
@@ -152,6 +155,26 @@ def measure(name, row, options, directory):
                 communication_s=all_s, overlapped=max(0.0, 1.0 - exposed_s / all_s) if all_s > 0 else None)
 
 
+def measure_death(options, directory):
+    """Seconds from SIGKILL of the last rank to the end of all others, of each technique of the rows."""
+    ended_s = {}
+    for row in options.rows.split(","):
+        told = ROWS[row]
+        shape = dict(train.SHAPES["toy"], threads=options.threads, precision="fp32")
+        shape["data"] = str(train.write_data(shape, directory))
+        group = SaturnGroup(options.saturn, shape, directory, told.get("technique", row), told["knobs"], options.ranks)
+        group.block(2)
+        for rank in group.ranks:
+            os.kill(rank.process.pid, signal.SIGCONT)
+        group.ranks[0].wait_for_step()
+        group.ranks[-1].process.kill()
+        begin = time.monotonic()
+        for rank in group.ranks[:-1]:
+            rank.process.wait(timeout=60)
+        ended_s[row] = time.monotonic() - begin
+    return ended_s
+
+
 def main():
     options = parse_arguments()
     if "pipeline" in options.rows.split(",") and options.ranks != 2:
@@ -171,9 +194,15 @@ def main():
                   f"{result['peer_tokens_per_s']:>8.0f}{result['median']:>7.2f}  "
                   f"{result['low']:.2f} .. {result['high']:.2f}{'':<2}{result['aim']:>4.1f}  {overlapped:>10}"
                   f"{'' if result['reached'] else '  NOT REACHED'}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="saturn-bench-") as directory:
+        deaths = measure_death(options, directory)
+    for row, seconds in deaths.items():
+        print(f"{row}: a rank was killed, and its peers ended {seconds:.2f} s later, at most {MOST_AFTER_DEATH_S} s"
+              f"{'' if seconds <= MOST_AFTER_DEATH_S else '  NOT REACHED'}")
     if options.json:
-        pathlib.Path(options.json).write_text(json.dumps(results, indent=2) + "\n")
-    return 0 if all(result["reached"] for result in results) else 1
+        pathlib.Path(options.json).write_text(json.dumps(dict(speed=results, after_death_s=deaths), indent=2) + "\n")
+    reached = all(result["reached"] for result in results)
+    return 0 if reached and max(deaths.values()) <= MOST_AFTER_DEATH_S else 1
 
 
 if __name__ == "__main__":
