@@ -274,8 +274,9 @@ class Rank {
     if (training_->evaluate(1)) {
       const double one_s = now_s() - start_s;
       const std::int64_t all = training_->num_validation_batches();
-      const std::int64_t some = std::clamp<std::int64_t>(
-          static_cast<std::int64_t>(0.5 / std::max(one_s, 1e-6)), 2, all < 2 ? 2 : all);
+      // Ranks exchange messages in every batch, so that all must take equally many.
+      const std::int64_t some = training_->number_of_first_rank(std::clamp<std::int64_t>(
+          static_cast<std::int64_t>(0.5 / std::max(one_s, 1e-6)), 2, all < 2 ? 2 : all));
       start_s = now_s();
       (void)training_->evaluate(some);
       times_["evaluate_s"] =

@@ -209,6 +209,12 @@ std::int64_t Training::num_validation_batches() const {
   return data::num_validation_batches(*dataset_, job_.batch_size);
 }
 
+std::int64_t Training::number_of_first_rank(std::int64_t mine) {
+  at::Tensor shared = at::full({1}, mine, at::kLong);
+  communicator_->broadcast(shared);
+  return shared.item<std::int64_t>();
+}
+
 std::optional<double> Training::evaluate(std::int64_t max_batches) {
   std::int64_t num_batches = num_validation_batches();
   if (max_batches > 0) num_batches = std::min(num_batches, max_batches);

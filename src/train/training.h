@@ -56,6 +56,8 @@ class Training {
   /// data.
   std::optional<double> evaluate(std::int64_t max_batches = 0);
   std::int64_t num_validation_batches() const;
+  /// What rank 0 gives, on every rank. For what ranks measure themselves and must do alike.
+  std::int64_t number_of_first_rank(std::int64_t mine);
   double baseline_loss() const;
 
   /// Begins to save in the background; what becomes of it is in `take_save_reports`, on rank 0.

@@ -204,6 +204,20 @@ TEST_SUITE("rank") {
     CHECK(fs::is_empty(attempt.directory.file("toy")));
   }
 
+  TEST_CASE("train/rank: ranks that meet in every batch evaluate equally many in a trial") {
+    Attempt attempt;
+    attempt.technique = "tensor";
+    attempt.data.validation_share = 0.9;  // more batches than a trial takes
+    attempt.data.sequence_length = 16;
+    attempt.job.batch_size = 1;
+    attempt.assign.mode = worker::Mode::trial;
+    attempt.assign.warmup_steps = 1;
+    attempt.assign.trial_steps = 1;
+    attempt.assign.rendezvous.timeout_s = 20;
+    const Told told = attempt.run_well(2);
+    CHECK(told.finished[0].times.at("evaluate_s") > 0.0);
+  }
+
   TEST_CASE("train/rank: a verification leaves the weights before and after its steps") {
     Attempt attempt;
     attempt.assign.mode = worker::Mode::verify;
