@@ -14,6 +14,7 @@
 #include <set>
 #include <string_view>
 
+#include "first_rank.h"
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
 #include "saturn/base/log.h"
@@ -255,13 +256,6 @@ class Loading {
   std::map<std::string, Shard> shards_;
   std::set<std::pair<const Piece*, std::int64_t>> verified_;  // blocks of mapped pieces
 };
-
-/// What rank 0 has as `value`, on every rank.
-std::int64_t of_first_rank(std::int64_t value, Communicator& communicator) {
-  at::Tensor shared = at::full({1}, value, at::kLong);
-  communicator.broadcast(shared);
-  return shared.item<std::int64_t>();
-}
 
 bool on_every_rank(bool mine, Communicator& communicator) {
   at::Tensor failed = at::full({1}, mine ? 0.0 : 1.0, at::kDouble);

@@ -122,9 +122,7 @@ Result<std::vector<int>> StagedTechnique::measured_cuts() {
       cuts = found.faults();
     }
   }
-  if (context_.communicator.uses_nccl()) told = told.to(context_.device);
   context_.communicator.broadcast(told);
-  told = told.cpu();
   if (context_.communicator.rank() == 0) return cuts;
   const auto* values = told.const_data_ptr<std::int64_t>();
   if (values[0] == 0)

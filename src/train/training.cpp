@@ -15,6 +15,7 @@
 
 #include "copy_tokenizer.h"
 #include "failure.h"
+#include "first_rank.h"
 #include "saturn/base/check.h"
 #include "saturn/base/nearest.h"
 #include "saturn/batch/samples.h"
@@ -210,9 +211,7 @@ std::int64_t Training::num_validation_batches() const {
 }
 
 std::int64_t Training::number_of_first_rank(std::int64_t mine) {
-  at::Tensor shared = at::full({1}, mine, at::kLong);
-  communicator_->broadcast(shared);
-  return shared.item<std::int64_t>();
+  return of_first_rank(mine, *communicator_);
 }
 
 std::optional<double> Training::evaluate(std::int64_t max_batches) {
