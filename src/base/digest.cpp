@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "saturn/base/check.h"
 #include "saturn/base/files.h"
 
 namespace saturn {
@@ -45,18 +46,37 @@ std::string digest_of(std::string_view content) {
   return to_hex(XXH3_128bits(content.data(), content.size()));
 }
 
+struct StreamedDigest::State {
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> hash{XXH3_createState(), &XXH3_freeState};
+};
+
+StreamedDigest::StreamedDigest() : state_(std::make_unique<State>()) {
+  SATURN_CHECK(state_->hash != nullptr, "there is memory for a digest");
+  XXH3_128bits_reset(state_->hash.get());
+}
+StreamedDigest::~StreamedDigest() = default;
+
+void StreamedDigest::add(std::string_view piece) {
+  XXH3_128bits_update(state_->hash.get(), piece.data(), piece.size());
+}
+
+std::string StreamedDigest::take() {
+  std::string digest = to_hex(XXH3_128bits_digest(state_->hash.get()));
+  XXH3_128bits_reset(state_->hash.get());
+  return digest;
+}
+
 Result<std::string> digest_of_file(const std::string& path) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return system_fault(path, "read", errno);
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
-  XXH3_128bits_reset(state.get());
+  StreamedDigest digest;
   const auto buffer = std::make_unique<std::array<char, 1 << 20>>();
   while (true) {
     const ssize_t n = ::read(fd.get(), buffer->data(), buffer->size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return system_fault(path, "read", errno);
-    if (n == 0) return to_hex(XXH3_128bits_digest(state.get()));
-    XXH3_128bits_update(state.get(), buffer->data(), static_cast<std::size_t>(n));
+    if (n == 0) return digest.take();
+    digest.add({buffer->data(), static_cast<std::size_t>(n)});
   }
 }
 

@@ -1,8 +1,8 @@
-// Large writes with their digests in one pass, and the order of calls that makes a checkpoint appear whole.
+// Numbers looked at, digested and written in one pass, and the order of calls that makes a checkpoint appear
+// whole.
 
 #include "saturn/checkpoint/write.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "large_file.h"
 #include "saturn/base/digest.h"
 #include "saturn/base/units.h"
 #include "shelf_files.h"
@@ -22,8 +23,7 @@ namespace {
 constexpr std::int64_t kSmallAlignment = 64;
 constexpr std::int64_t kPageAlignment = 4096;  // of pieces that are worth a page
 constexpr std::size_t kSmallPiece = std::size_t{1} << 16;
-constexpr std::size_t kPendingBytes = std::size_t{1} << 20;
-constexpr std::int64_t kStartWritingEvery = std::int64_t{32} << 20;
+constexpr std::size_t kCachedBytes = std::size_t{256} << 10;  // passed over several times
 constexpr double kFreeFactor = 1.1;
 
 // Functions that are chosen at load time do not go with sanitizers.
@@ -70,44 +70,22 @@ Result<void> prepare(const std::string& directory, std::int64_t bytes) {
   return {};
 }
 
-Result<ShardWriter> ShardWriter::create(const std::string& temporary, int rank) {
+ShardWriter::ShardWriter(std::unique_ptr<LargeFile> file, std::string path)
+    : file_(std::move(file)), path_(std::move(path)), digest_(std::make_unique<StreamedDigest>()) {}
+ShardWriter::ShardWriter(ShardWriter&&) noexcept = default;
+ShardWriter::~ShardWriter() = default;
+
+Result<ShardWriter> ShardWriter::create(const std::string& temporary, int rank, std::size_t buffer_bytes) {
   const std::string path = join_path(temporary, name_of_shard(rank));
-  FileDescriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
-  if (!fd.valid()) return system_fault(path, "create", errno);
-  ShardWriter writer(path, std::move(fd));
+  SATURN_TRY(LargeFile file, LargeFile::create(path, buffer_bytes));
+  ShardWriter writer(std::make_unique<LargeFile>(std::move(file)), path);
   writer.part_.file.name = name_of_shard(rank);
-  writer.pending_.reserve(kPendingBytes);
   return writer;
-}
-
-Result<void> ShardWriter::write_out(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd_.get(), bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return system_fault(path_, "write", errno);
-    written_ += n;
-    bytes.remove_prefix(static_cast<std::size_t>(n));
-  }
-  // The disk works while the next blocks are digested, so that little is left to wait for at the end.
-  if (written_ - started_ >= kStartWritingEvery) {
-    (void)::sync_file_range(fd_.get(), started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
-    started_ = written_;
-  }
-  return {};
-}
-
-Result<void> ShardWriter::flush() {
-  SATURN_TRY_VOID(write_out(pending_));
-  pending_.clear();
-  return {};
 }
 
 Result<void> ShardWriter::append(std::string_view bytes) {
   at_ += static_cast<std::int64_t>(bytes.size());
-  if (pending_.size() + bytes.size() > kPendingBytes) SATURN_TRY_VOID(flush());
-  if (bytes.size() > kPendingBytes) return write_out(bytes);
-  pending_.append(bytes);
-  return {};
+  return file_->append(bytes);
 }
 
 Result<void> ShardWriter::add(Place place, std::string_view bytes) {
@@ -121,16 +99,21 @@ Result<void> ShardWriter::add(Place place, std::string_view bytes) {
               .offsets = std::move(place.offsets),
               .shape = std::move(place.extent)};
   while (!bytes.empty()) {
-    const std::string_view block = bytes.substr(0, static_cast<std::size_t>(kBlockBytes));
-    if (!all_finite(block))
-      return Diagnostic{
-          .kind = Kind::job_failed,
-          .where = path_,
-          .what = "the " + place.role + " of " + in_quotes(place.name) + " holds a number that is not finite",
-          .expected = "a state that training can go on from"};
-    piece.digests.push_back(digest_of(block));
-    SATURN_TRY_VOID(append(block));
+    std::string_view block = bytes.substr(0, static_cast<std::size_t>(kBlockBytes));
     bytes.remove_prefix(block.size());
+    while (!block.empty()) {
+      const std::string_view cached = block.substr(0, kCachedBytes);
+      block.remove_prefix(cached.size());
+      if (!all_finite(cached))
+        return Diagnostic{.kind = Kind::job_failed,
+                          .where = path_,
+                          .what = "the " + place.role + " of " + in_quotes(place.name) +
+                                  " holds a number that is not finite",
+                          .expected = "a state that training can go on from"};
+      digest_->add(cached);
+      SATURN_TRY_VOID(append(cached));
+    }
+    piece.digests.push_back(digest_->take());
   }
   const auto [known, added] = tensors_.emplace(std::make_pair(place.role, place.name), part_.tensors.size());
   if (added)
@@ -143,10 +126,7 @@ Result<void> ShardWriter::add(Place place, std::string_view bytes) {
 }
 
 Result<Part> ShardWriter::finish() {
-  SATURN_TRY_VOID(flush());
-  if (::fsync(fd_.get()) != 0) return system_fault(path_, "fsync", errno);
-  if (::close(fd_.release()) != 0) return system_fault(path_, "close", errno);
-  part_.file.bytes = at_;
+  SATURN_TRY(part_.file.bytes, file_->finish());
   return std::move(part_);
 }
 

@@ -1,4 +1,6 @@
 // Reading a checkpoint: the intersection of each stored box with each held one, and no byte unverified.
+// Straight runs of bytes are read where they belong, block by block on all threads of the rank, each part of
+// a block digested while it is in the cache.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -8,11 +10,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <set>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "first_rank.h"
 #include "saturn/base/digest.h"
@@ -123,6 +128,17 @@ std::int64_t flat_index(const Extents& at, at::IntArrayRef shape) {
   return index;
 }
 
+/// Bytes of a piece and the memory that they go to.
+struct Run {
+  const Piece* piece = nullptr;
+  const Shard* from = nullptr;
+  std::int64_t begin = 0, end = 0;  ///< in the piece
+  char* into = nullptr;
+  at::Tensor held;  ///< keeps `into`
+};
+
+constexpr std::int64_t kCachedBytes = std::int64_t{256} << 10;
+
 class Loading {
  public:
   Loading(std::string directory, const Manifest& manifest) : directory_(std::move(directory)) {
@@ -131,7 +147,7 @@ class Loading {
       tensors_.emplace(std::make_pair(tensor.role, tensor.name), &tensor);
   }
 
-  /// Fills `held.piece`.
+  /// Fills `held.piece`, or leaves that to `finish` where it stays where it is until then.
   Result<void> fill(const StateTensor& held) {
     const auto found = tensors_.find({held.role, held.name});
     if (found == tensors_.end())
@@ -151,10 +167,40 @@ class Loading {
     if (filled != held.piece.numel())
       return fault(stored.pointer, "the pieces of " + in_quotes(held.name) + " leave a part of it out",
                    "pieces that cover each tensor once");
+    return held.in_slow_memory ? finish() : Result<void>();
+  }
+
+  /// Reads the straight runs that are left.
+  Result<void> finish() {
+    const std::vector<Run> runs = std::exchange(runs_, {});
+    std::vector<BlockOfRun> blocks;
+    for (const Run& run : runs)
+      for (std::int64_t block = run.begin / kBlockBytes; block * kBlockBytes < run.end; ++block)
+        blocks.push_back({&run, block});
+    std::atomic<std::size_t> next = 0;
+    Diagnostics faults;
+    std::mutex mutex;
+    at::parallel_for(0, at::get_num_threads(), 1, [&](std::int64_t, std::int64_t) {
+      StreamedDigest digest;
+      std::vector<char> aside;
+      for (std::size_t i = next++; i < blocks.size(); i = next++) {
+        const Result<void> read = read_block(blocks[i], digest, aside);
+        if (read.ok()) continue;
+        next = blocks.size();
+        const std::lock_guard lock(mutex);
+        faults = read.faults();
+      }
+    });
+    if (!faults.empty()) return faults;
     return {};
   }
 
  private:
+  struct BlockOfRun {
+    const Run* run;
+    std::int64_t block;
+  };
+
   Diagnostic fault(const std::string& pointer, std::string what, std::string expected) const {
     const std::string path = join_path(directory_, "manifest.json");
     return {.where = pointer.empty() ? path : path + "#" + pointer,
@@ -180,46 +226,34 @@ class Loading {
     const std::int64_t begin = flat_index(common.from, piece.shape) * kElement;
     char* const into = static_cast<char*>(held.piece.mutable_data_ptr()) +
                        flat_index(common.to, held.piece.sizes()) * kElement;
-    return read_run(piece, {begin, begin + common.count * kElement}, into, *from);
-  }
-
-  struct Run {
-    std::int64_t begin, end;  ///< bytes of the piece
-  };
-
-  /// Reads and verifies the blocks that `run` touches, on all threads of the rank.
-  Result<void> read_run(const Piece& piece, Run run, char* into, const Shard& from) {
-    const std::int64_t first = run.begin / kBlockBytes;
-    const std::int64_t last = (run.end + kBlockBytes - 1) / kBlockBytes;
-    Diagnostics faults;
-    std::mutex mutex;
-    at::parallel_for(first, last, 1, [&](std::int64_t begin, std::int64_t end) {
-      std::vector<char> aside;
-      for (std::int64_t block = begin; block < end; ++block) {
-        const Run whole = {block * kBlockBytes, std::min((block + 1) * kBlockBytes, piece.bytes)};
-        const Run used = {std::max(whole.begin, run.begin), std::min(whole.end, run.end)};
-        const bool in_place = used.begin == whole.begin && used.end == whole.end;
-        if (!in_place) aside.resize(static_cast<std::size_t>(kBlockBytes));
-        char* const bytes = in_place ? into + (used.begin - run.begin) : aside.data();
-        Result<void> read = from.read(piece.begin + whole.begin, whole.end - whole.begin, bytes);
-        if (read.ok()) read = check(piece, block, {bytes, static_cast<std::size_t>(whole.end - whole.begin)});
-        if (!read.ok()) {
-          const std::lock_guard lock(mutex);
-          faults = read.faults();
-          return;
-        }
-        if (!in_place)
-          std::memcpy(into + (used.begin - run.begin), bytes + (used.begin - whole.begin),
-                      static_cast<std::size_t>(used.end - used.begin));
-      }
-    });
-    if (!faults.empty()) return faults;
+    runs_.push_back({&piece, from, begin, begin + common.count * kElement, into, held.piece});
     return {};
   }
 
-  Result<void> check(const Piece& piece, std::int64_t block, std::string_view bytes) const {
+  /// Reads and verifies a whole block, and keeps of it what the run wants.
+  Result<void> read_block(const BlockOfRun& wanted, StreamedDigest& digest, std::vector<char>& aside) const {
+    const Run& run = *wanted.run;
+    const std::int64_t begin = wanted.block * kBlockBytes;
+    const std::int64_t end = std::min(begin + kBlockBytes, run.piece->bytes);
+    const std::int64_t first = std::max(begin, run.begin), last = std::min(end, run.end);
+    const bool in_place = first == begin && last == end;
+    if (!in_place) aside.resize(static_cast<std::size_t>(kBlockBytes));
+    char* const bytes = in_place ? run.into + (begin - run.begin) : aside.data();
+    for (std::int64_t at = begin; at < end; at += kCachedBytes) {
+      const std::int64_t size = std::min(kCachedBytes, end - at);
+      SATURN_TRY_VOID(run.from->read(run.piece->begin + at, size, bytes + (at - begin)));
+      digest.add({bytes + (at - begin), static_cast<std::size_t>(size)});
+    }
+    SATURN_TRY_VOID(check(*run.piece, wanted.block, digest.take()));
+    if (!in_place)
+      std::memcpy(run.into + (first - run.begin), bytes + (first - begin),
+                  static_cast<std::size_t>(last - first));
+    return {};
+  }
+
+  Result<void> check(const Piece& piece, std::int64_t block, const std::string& digest) const {
     const std::string& want = piece.digests[static_cast<std::size_t>(block)];
-    if (digest_of(bytes) == want) return {};
+    if (digest == want) return {};
     return fault(piece.pointer + "/" + std::to_string(block),
                  "the bytes in " + piece.file + " are not those that were written", "digest " + want);
   }
@@ -237,7 +271,7 @@ class Loading {
       if (!verified_.emplace(&piece, block).second) continue;
       const std::int64_t begin = block * kBlockBytes;
       const std::int64_t size = std::min(kBlockBytes, piece.bytes - begin);
-      SATURN_TRY_VOID(check(piece, block, {bytes + begin, static_cast<std::size_t>(size)}));
+      SATURN_TRY_VOID(check(piece, block, digest_of({bytes + begin, static_cast<std::size_t>(size)})));
     }
     at::Tensor source = at::from_blob(bytes, piece.shape, at::TensorOptions(at::kFloat));
     at::Tensor target = held.piece;
@@ -254,6 +288,7 @@ class Loading {
   std::map<std::string, checkpoint::File> files_;
   std::map<std::pair<std::string, std::string>, const Tensor*> tensors_;  // by (role, name)
   std::map<std::string, Shard> shards_;
+  std::vector<Run> runs_;                                     // left to `finish`
   std::set<std::pair<const Piece*, std::int64_t>> verified_;  // blocks of mapped pieces
 };
 
@@ -270,6 +305,7 @@ Result<Progress> load_checkpoint(const std::string& directory, Technique& techni
   Loading loading(directory, manifest);
   const at::NoGradGuard no_grad;
   SATURN_TRY_VOID(technique.for_each_state([&](const StateTensor& held) { return loading.fill(held); }));
+  SATURN_TRY_VOID(loading.finish());
   technique.state_loaded();
   return manifest.progress;
 }

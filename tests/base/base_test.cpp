@@ -63,6 +63,19 @@ TEST_SUITE("base") {
     CHECK(format_bytes(1536) == "1.5 KiB");
   }
 
+  TEST_CASE("base/digest: does not depend on the pieces that content comes in") {
+    std::string content;
+    for (int i = 0; i < 5000; ++i) content += std::to_string(i * i);
+    StreamedDigest digest;
+    for (const std::size_t size : {1, 63, 1024, 100000}) {  // each after the one before was taken
+      CAPTURE(size);
+      for (std::size_t at = 0; at < content.size(); at += size)
+        digest.add(std::string_view(content).substr(at, size));
+      CHECK(digest.take() == digest_of(content));
+    }
+    CHECK(digest.take() == digest_of(""));
+  }
+
   TEST_CASE("base/digest: agrees with the published check values") {
     CHECK(crc32c("123456789") == 0xe3069283U);
     CHECK(crc32c("6789", crc32c("12345")) == 0xe3069283U);

@@ -34,7 +34,8 @@ inline Result<void> save_made_up(const std::string& directory, std::int64_t step
     manifest.progress.validation = checkpoint::Validation{.step = step, .loss = *validation_loss};
   for (int rank = 0; rank < 2; ++rank) {
     SATURN_TRY(checkpoint::ShardWriter writer,
-               checkpoint::ShardWriter::create(checkpoint::temporary_of(directory), rank));
+               checkpoint::ShardWriter::create(checkpoint::temporary_of(directory), rank,
+                                               /*buffer_bytes=*/std::size_t{64} << 10));
     const auto add_rows = [&](std::int64_t row, std::int64_t count) {
       return writer.add({.name = "matrix",
                          .role = "weight",

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,23 @@ namespace saturn {
 
 /// 32 hexadecimal digits of the XXH3-128 of `content`.
 std::string digest_of(std::string_view content);
+
+/// The same digest of content that comes in pieces, so that each is looked at while it is in the cache.
+class StreamedDigest {
+ public:
+  StreamedDigest();
+  ~StreamedDigest();
+  StreamedDigest(const StreamedDigest&) = delete;
+  StreamedDigest& operator=(const StreamedDigest&) = delete;
+
+  void add(std::string_view piece);
+  /// Of all that was added since the construction or the last call.
+  std::string take();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 /// Digest of a file's content, read in pieces.
 Result<std::string> digest_of_file(const std::string& path);

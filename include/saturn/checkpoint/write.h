@@ -4,14 +4,18 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "saturn/base/digest.h"
 #include "saturn/base/files.h"
 #include "saturn/checkpoint/manifest.h"
 
 namespace saturn::checkpoint {
+
+class LargeFile;
 
 /// Where `directory` is written before it is renamed into place.
 std::string temporary_of(const std::string& directory);
@@ -22,10 +26,16 @@ std::string temporary_of(const std::string& directory);
 /// that is free; Kind::machine.
 Result<void> prepare(const std::string& directory, std::int64_t bytes);
 
-/// One rank's file: pieces in large writes, digested in the same pass, on disk when `finish` returns.
+/// One rank's file: pieces in large writes beside which the next are digested, on disk when `finish` returns.
 class ShardWriter {
  public:
-  static Result<ShardWriter> create(const std::string& temporary, int rank);
+  static constexpr std::size_t kBufferBytes = std::size_t{4} << 20;
+
+  /// Holds two buffers of `buffer_bytes`, each one write.
+  static Result<ShardWriter> create(const std::string& temporary, int rank,
+                                    std::size_t buffer_bytes = kBufferBytes);
+  ShardWriter(ShardWriter&&) noexcept;
+  ~ShardWriter();
 
   /// Where a piece lies in its tensor.
   struct Place {
@@ -41,19 +51,15 @@ class ShardWriter {
   Result<Part> finish();
 
  private:
-  ShardWriter(std::string path, FileDescriptor fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  ShardWriter(std::unique_ptr<LargeFile> file, std::string path);
   Result<void> append(std::string_view bytes);
-  Result<void> flush();
-  Result<void> write_out(std::string_view bytes);
 
+  std::unique_ptr<LargeFile> file_;
   std::string path_;
-  FileDescriptor fd_;
+  std::unique_ptr<StreamedDigest> digest_;
   Part part_;
   std::map<std::pair<std::string, std::string>, std::size_t> tensors_;  ///< of the part, by (role, name)
-  std::string pending_;  ///< small pieces wait here for a large write
-  std::int64_t at_ = 0;  ///< end of all that was appended
-  std::int64_t written_ = 0;
-  std::int64_t started_ = 0;  ///< the kernel was told to write up to here
+  std::int64_t at_ = 0;                                                 ///< end of all that was appended
 };
 
 /// Writes the manifest, renames the temporary directory to `directory` and moves LATEST. Until the rename the

@@ -21,7 +21,8 @@ using checkpoint::Progress;
 Result<void> save_checkpoint(const std::string& directory, const Progress& progress, const Json& written_by,
                              Technique& technique, Communicator& communicator);
 
-/// Fills this rank's pieces, reading nothing else. Every byte used is checked against its digest.
+/// Fills this rank's pieces, reading nothing else. Every byte used is checked against its digest. A piece in
+/// slow memory is full when its visit ends, the others when all were visited.
 ///
 /// Errors: Kind::input at the file or the manifest's pointer: missing, damaged, or of another model; the
 /// state is then part old and part new.
