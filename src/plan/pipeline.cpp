@@ -17,6 +17,7 @@
 #include "plan/exact_general.h"
 #include "plan/general.h"
 #include "plan/helper.h"
+#include "plan/pack.h"
 #include "plan/prune.h"
 #include "saturn/base/random.h"
 
@@ -27,6 +28,11 @@ constexpr double kIdleWeights[] = {1.0, 0.5, 2.0};  // with the heats below, in 
 constexpr double kHeats[] = {0.5, 1.0, 0.5};
 constexpr std::size_t kMostGlobalNodes = 8;
 constexpr std::size_t kMostGlobalTasks = 128;
+constexpr std::size_t kLeastPackedNodes = 16;
+constexpr std::size_t kMostTasksPerPackedNode = 16;
+constexpr std::int64_t kFirstPackedPerTask = 500;  // evaluations
+constexpr std::int64_t kMostPackedPerTask = 20000;
+constexpr double kPackWithin = 0.03;             // of the bound: packing does not aim at more
 constexpr std::int64_t kGeneralPerTask = 20000;  // evaluations of the general search
 constexpr std::int64_t kLongestRound = 3000000;
 constexpr std::int64_t kGeneralGlance = 20000;  // steps of the exact search under side constraints: at first,
@@ -263,6 +269,38 @@ class Pipeline {
     return kTurns[turn % 4];
   }
 
+  bool packs() const {
+    const std::size_t num_nodes = reduced_.nodes.size();
+    return num_nodes >= kLeastPackedNodes && reduced_.tasks.size() <= num_nodes * kMostTasksPerPackedNode;
+  }
+
+  // Packs the nodes up to an end between bound and plan: half way, closer to the plan after each failure.
+  // Each round is twice as long as the one before it. Returns its evaluations.
+  std::int64_t pack_once(std::int64_t most, double stop_s) {
+    const auto num_tasks = static_cast<std::int64_t>(reduced_.tasks.size());
+    const std::int64_t longest = num_tasks * kMostPackedPerTask;
+    std::int64_t now =
+        std::min({(num_tasks * kFirstPackedPerTask) << std::min(num_packed_, 20), longest, most});
+    if (!repeatable() && pack_speed_ > 0.0) {
+      const double left_s = stop_s - incumbent_.elapsed_s();
+      now = std::clamp<std::int64_t>(static_cast<std::int64_t>(pack_speed_ * left_s), 2000, now);
+    }
+    const double bound_s = incumbent_.bound_s();
+    const double upper_s = std::min(incumbent_.value().makespan_s, bound_s * (1.0 + kPackWithin));
+    const PackOptions how{.seed = mix_key(seed_, 0x7061636b, num_packed_),
+                          .end_s = bound_s + pack_aim_ * (upper_s - bound_s)};
+    const Budget budget{now,
+                        [&] { return finished() || (!repeatable() && incumbent_.elapsed_s() > stop_s); }};
+    const double before_s = incumbent_.elapsed_s();
+    const PackResult result = pack(reduced_, lp_, how, budget);
+    ++num_packed_;
+    if (result.num_left > 0) pack_aim_ = std::min(0.9, 0.5 * (1.0 + pack_aim_));
+    pack_speed_ = static_cast<double>(result.iterations) / std::max(1e-6, incumbent_.elapsed_s() - before_s);
+    incumbent_.iterations += result.iterations;
+    incumbent_.offer(result.solution, "packing");
+    return std::max<std::int64_t>(result.iterations, 1);
+  }
+
   // Annealing in rounds, from the best plan, up to `share` of the time or iterations. Rounds grow: the first
   // give a good plan soon, the long ones the best.
   void search(double share) {
@@ -276,6 +314,10 @@ class Pipeline {
       if (finished()) return;
       const double left_s = stop_s - incumbent_.elapsed_s();
       if (!repeatable() && left_s <= 0.0) return;
+      if (packs() && num_packed_ <= static_cast<int>(num_searches_)) {
+        done += pack_once(all - done, stop_s);
+        continue;
+      }
       // After each pass over the views rounds are twice as long.
       const auto doublings = static_cast<int>(num_searches_ / views_.size());
       const std::int64_t first = std::clamp<std::int64_t>(num_tasks * 250, 4000, 250000);
@@ -328,6 +370,9 @@ class Pipeline {
   std::uint64_t seed_;
   std::size_t num_searches_ = 0;
   std::vector<View> views_ = {{1e-5}, {1e-4}, {3e-4}, {1e-3}, {3e-3}, {1e-2}, {1e9}};
+  double pack_aim_ = 0.5;
+  double pack_speed_ = 0.0;
+  int num_packed_ = 0;
   std::vector<double> class_price_;
   AllotmentBound lp_;
   double pruned_for_s_ = kNever;

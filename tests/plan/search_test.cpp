@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 
@@ -12,6 +13,7 @@
 #include "plan/construct.h"
 #include "plan/helper.h"
 #include "plan/node_search.h"
+#include "plan/pack.h"
 #include "plan/prune.h"
 #include "saturn/plan/check.h"
 #include "saturn/plan/solve.h"
@@ -168,6 +170,42 @@ TEST_SUITE("plan") {
     CHECK(result.makespan_s < before_s);
     CHECK(decode(reduced, result.solution).value.makespan_s == doctest::Approx(result.makespan_s));
     CHECK(result.solution.size() == list.size());
+  }
+
+  TEST_CASE("plan/pack: many nodes are packed close to the bound and every task is placed once") {
+    std::vector<Node> nodes;
+    for (int n = 0; n < 24; ++n) {
+      nodes.push_back(node("n" + std::to_string(n), n % 6 == 5 ? 4 : 8, n % 3 == 2 ? "slow" : "gpu"));
+    }
+    const PlanProblem problem = many(4, 240, nodes);
+    const Reduced reduced = reduce(problem);
+    const AllotmentBound bound = allotment_bound(reduced);
+    // Room for all, for some, and for none.
+    for (const double factor : {1.06, 0.9, 1e-4}) {
+      CAPTURE(factor);
+      const double end_s = bound.bound_s * factor;
+      const PackResult result = pack(reduced, bound, {.seed = 3, .end_s = end_s}, {400000, nullptr});
+      std::vector<int> times(reduced.tasks.size(), 0);
+      for (const Choice& choice : result.solution) ++times[static_cast<std::size_t>(choice.task)];
+      CHECK(times == std::vector<int>(reduced.tasks.size(), 1));
+      const Value value = decode(reduced, result.solution).value;
+      CHECK(value.feasible);
+      CHECK(value.makespan_s == doctest::Approx(result.makespan_s));
+      CHECK((result.makespan_s <= end_s) == (factor > 1.0));
+      CHECK((result.num_left == 0) == (factor > 1.0));
+      CHECK(result.iterations <= 400000);
+    }
+    const PackOptions how{.seed = 3, .end_s = bound.bound_s * 1.06};
+    const PackResult once = pack(reduced, bound, how, {100000, nullptr});
+    const PackResult again = pack(reduced, bound, how, {100000, nullptr});
+    CHECK(std::equal(once.solution.begin(), once.solution.end(), again.solution.begin(), again.solution.end(),
+                     [](const Choice& a, const Choice& b) {
+                       return a.task == b.task && a.node == b.node && a.mode == b.mode;
+                     }));
+    int asked = 0;
+    const PackResult stopped = pack(reduced, bound, how, {400000, [&] { return ++asked > 20; }});
+    CHECK(stopped.iterations < 100000);
+    CHECK(stopped.solution.size() == reduced.tasks.size());
   }
 
   TEST_CASE("plan/helper: the parent never waits for a child that does not read") {
