@@ -3,6 +3,8 @@
 #include "saturn/journal/control.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -92,7 +95,37 @@ Result<std::string> post(const RunPaths& paths, const Request& request) {
   return std::string(id.data());
 }
 
+// There is no watch where the system has none left, or the directory is not there yet.
+void ControlBox::watch() {
+  if (watch_.valid()) return;
+  watch_ = FileDescriptor(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  const auto what = IN_MOVED_TO | IN_CREATE | IN_MOVE_SELF | IN_ONLYDIR;
+  if (watch_.valid() && ::inotify_add_watch(watch_.get(), directory_.c_str(), what) < 0) watch_.reset();
+}
+
+// What it tells is that a look is worth its time; the look itself finds what there is.
+void ControlBox::drain() {
+  alignas(inotify_event) std::array<char, 4096> buffer{};
+  bool is_ours = true;
+  for (ssize_t n = 0; (n = ::read(watch_.get(), buffer.data(), buffer.size())) > 0;) {
+    for (ssize_t at = 0; at < n;) {
+      inotify_event event{};
+      std::memcpy(&event, buffer.data() + at, sizeof event);
+      is_ours &= (event.mask & (IN_IGNORED | IN_MOVE_SELF)) == 0;
+      at += static_cast<ssize_t>(sizeof event + event.len);
+    }
+  }
+  if (!is_ours) watch_.reset();  // the directory was removed or moved away
+}
+
+bool ControlBox::has_news() const {
+  pollfd watched{watch_.get(), POLLIN, 0};
+  return watch_.valid() && ::poll(&watched, 1, 0) > 0;
+}
+
 std::vector<Request> ControlBox::look() {
+  drain();
+  watch();
   std::vector<std::string> names;
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(directory_, ignored))

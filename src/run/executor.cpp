@@ -17,7 +17,8 @@ using journal::EventKind;
 using journal::JobRecord;
 using journal::JobState;
 
-constexpr double kPollS = 0.25;
+constexpr double kLongestWaitS = 1.0;
+constexpr double kLongestWaitBlindS = 0.25;  // where nobody tells of requests
 
 }  // namespace
 
@@ -71,8 +72,8 @@ Result<void> Executor::run() {
 
 Result<void> Executor::loop() {
   for (;;) {
-    SATURN_TRY_VOID(heed_signals());
     SATURN_TRY_VOID(heed_requests());
+    SATURN_TRY_VOID(heed_signals());
     kill_the_late();
     const std::vector<plan::Device> excluded = this->excluded();
     const Moves moves = next_moves({.state = directory_.state(),
@@ -86,13 +87,30 @@ Result<void> Executor::loop() {
       SATURN_TRY_VOID(re_plan());
       SATURN_TRY_VOID(resolve_stall(moves));
     }
-    for (const worker::WorkerEvent& event : around_.launcher->poll(kPollS)) SATURN_TRY_VOID(handle(event));
+    for (const worker::WorkerEvent& event : wait(moves)) SATURN_TRY_VOID(handle(event));
     look_for_hangs();
     keep_logs_short();
     SATURN_TRY_VOID(conclude_the_dead());
     SATURN_TRY_VOID(take_plan());
     around_.observer->on_tick(directory_.state(), directory_.time_s());
   }
+}
+
+// Until a rank says something, a signal, a request or a plan comes, or the next thing is due.
+std::vector<worker::WorkerEvent> Executor::wait(const Moves& moves) {
+  double longest_s = box_.fd() >= 0 ? kLongestWaitS : kLongestWaitBlindS;
+  for (const auto& live : live_) {
+    if (!live->killed) longest_s = std::min(longest_s, live->kill_at_s - around_.clock->now_s());
+  }
+  if (moves.wake_at_s) longest_s = std::min(longest_s, *moves.wake_at_s - directory_.time_s());
+  std::vector<int> wake_fds = around_.wake_fds;
+  for (const int fd : {box_.fd(), around_.planner->fd()}) {
+    if (fd >= 0) wake_fds.push_back(fd);
+  }
+  around_.launcher->set_wake_fds(std::move(wake_fds));
+  std::vector<worker::WorkerEvent> events = around_.launcher->poll(std::max(longest_s, 0.0));
+  around_.launcher->set_wake_fds(around_.wake_fds);
+  return events;
 }
 
 Result<void> Executor::make_moves(const Moves& moves) {
@@ -106,7 +124,7 @@ void Executor::end_everything() {
   around_.launcher->set_num_standby(0);
   for (const auto& live : live_) around_.launcher->stop(live->attempt, 0.0);
   // Their ends are not journaled: this is only reached with living ranks where the journal cannot be written.
-  while (around_.launcher->num_living() > 0) around_.launcher->poll(kPollS);
+  while (around_.launcher->num_living() > 0) around_.launcher->poll(kLongestWaitS);
   live_.clear();
 }
 

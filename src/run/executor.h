@@ -110,6 +110,7 @@ class Executor {
 
   // executor.cpp: the loop
   Result<void> loop();
+  std::vector<worker::WorkerEvent> wait(const Moves& moves);
   Result<void> make_moves(const Moves& moves);
   void end_everything();
   Result<void> re_plan();

@@ -20,8 +20,9 @@ using journal::JobRecord;
 using journal::JobState;
 using Verb = journal::Request::Verb;
 
-constexpr double kLookEveryS = 0.2;
-constexpr double kTermGraceS = 0.5;  // from TERM to KILL once the grace for saving is over
+constexpr double kLookEveryS = 2.0;    // a file system does not tell of what another machine put there
+constexpr double kLookBlindlyS = 0.2;  // where nobody tells of requests
+constexpr double kTermGraceS = 0.5;    // from TERM to KILL once the grace for saving is over
 
 }  // namespace
 
@@ -85,7 +86,8 @@ void Executor::kill_the_late() {
 
 Result<void> Executor::heed_requests() {
   const double now_s = around_.clock->now_s();
-  if (now_s - requests_seen_s_ < kLookEveryS) return {};
+  const double every_s = box_.fd() >= 0 ? kLookEveryS : kLookBlindlyS;
+  if (!box_.has_news() && now_s - requests_seen_s_ < every_s) return {};
   requests_seen_s_ = now_s;
   for (const journal::Request& request : box_.look()) {
     SATURN_TRY(const Answer answer, this->answer(request));

@@ -31,6 +31,9 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr double kWithoutPidfdS =
     0.02;  // how often deaths are looked for where the kernel does not tell them
 constexpr double kOomSampleS = 1.0;
+// What ranks say is gathered this long: one that takes a thousand steps a second does not wake the controller
+// as often. Deaths are not waited for.
+constexpr double kGatherS = 0.05;
 constexpr int kMaxStandbyFailures = 2;
 
 constexpr std::int64_t kStandbyHeadroom = 8;       // of one standby's memory, free before it starts
@@ -128,7 +131,8 @@ class LocalLauncher final : public Launcher {
   void deliver(Worker& worker, const ToRank& message, int pass_fd = -1);
 
   double wait_s(double deadline_s) const;
-  bool wait(double seconds);
+  enum class For { all, all_but_messages };
+  bool wait(double seconds, For what);
   void keep_house();
   void keep_standby();
   void end_surplus_standby(int wanted);
@@ -157,6 +161,7 @@ class LocalLauncher final : public Launcher {
   double next_standby_s_ = 0;
   double memory_seen_s_ = -kNever;
   double oom_sampled_s_ = -kNever;
+  double heard_s_ = -kNever;  ///< when `poll` last returned anything
   std::uint64_t oom_kills_ = 0;
 };
 
@@ -526,14 +531,16 @@ double LocalLauncher::wait_s(double deadline_s) const {
 }
 
 // False where a signal came or a wake descriptor is readable.
-bool LocalLauncher::wait(double seconds) {
+bool LocalLauncher::wait(double seconds, For what) {
   std::vector<pollfd> watched;
   for (const int fd : wake_fds_) watched.push_back({fd, POLLIN, 0});
   for (const auto& worker : workers_) {
     if (worker->pidfd.valid()) watched.push_back({worker->pidfd.get(), POLLIN, 0});
     if (worker->stream == nullptr) continue;
-    const bool writes = worker->stream->wants_to_write();
-    watched.push_back({worker->stream->fd(), static_cast<short>(writes ? POLLIN | POLLOUT : POLLIN), 0});
+    const int reads = what == For::all ? POLLIN : 0;
+    const int writes = worker->stream->wants_to_write() ? POLLOUT : 0;
+    if ((reads | writes) != 0)
+      watched.push_back({worker->stream->fd(), static_cast<short>(reads | writes), 0});
   }
   timespec limit{};
   const bool endless = std::isinf(seconds);
@@ -551,6 +558,8 @@ std::vector<WorkerEvent> LocalLauncher::poll(double timeout_s) {
   const double deadline_s = timeout_s < 0 ? kNever : clock_.now_s() + timeout_s;
   std::vector<WorkerEvent> events;
   bool undisturbed = true;
+  if (const double gather_s = heard_s_ + kGatherS - clock_.now_s(); gather_s > 0)
+    undisturbed = wait(std::min(gather_s, wait_s(deadline_s)), For::all_but_messages);
   while (true) {
     keep_house();
     for (const auto& worker : workers_) {
@@ -558,8 +567,9 @@ std::vector<WorkerEvent> LocalLauncher::poll(double timeout_s) {
       read_from(*worker, events);
     }
     bury_the_dead(events);
+    if (!events.empty()) heard_s_ = clock_.now_s();
     if (!events.empty() || !undisturbed || clock_.now_s() >= deadline_s) return events;
-    undisturbed = wait(wait_s(deadline_s));
+    undisturbed = wait(wait_s(deadline_s), For::all);
   }
 }
 

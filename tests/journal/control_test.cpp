@@ -50,6 +50,33 @@ TEST_SUITE("journal") {
     CHECK(num_files(paths.root()) == 1);
   }
 
+  TEST_CASE("journal/control: what is put there is told of until it is looked at") {
+    testing::TemporaryDirectory folder;
+    const RunPaths paths(folder.file("run"));
+    ControlBox box(paths);
+    CHECK(box.look().empty());
+    CHECK(box.fd() == -1);  // there is no directory yet
+    CHECK_FALSE(box.has_news());
+    for (int round = 0; round < 2; ++round) {  // the second time in a directory that was made anew
+      CAPTURE(round);
+      REQUIRE(make_directories(paths.control()).ok());
+      CHECK(box.look().empty());
+      REQUIRE(box.fd() >= 0);
+      CHECK_FALSE(box.has_news());
+      REQUIRE(post(paths, {.verb = Verb::stop}).ok());
+      CHECK(box.has_news());
+      const std::vector<Request> requests = box.look();
+      REQUIRE(requests.size() == 1);
+      CHECK_FALSE(box.has_news());
+      box.remove(requests.front());
+      CHECK_FALSE(box.has_news());
+      std::filesystem::remove_all(paths.control());
+      CHECK(box.has_news());
+      CHECK(box.look().empty());
+      CHECK(box.fd() == -1);
+    }
+  }
+
   TEST_CASE("journal/control: what is no request is told of once and removed and never shown (fault 15)") {
     testing::TemporaryDirectory folder;
     const RunPaths paths(folder.file("run"));

@@ -317,6 +317,19 @@ TEST_SUITE("worker") {
     CHECK(heard.all<Finished>().size() == 1);
   }
 
+  TEST_CASE("worker/local_launcher: what a rank says without pause is gathered for a moment") {
+    auto launcher = make(test_options());
+    REQUIRE(launcher->launch(request_of("a#1", 1, {{"act", "flood"}}, {.to_step = 1})).ok());
+    const double begun_s = kClock.now_s();
+    int num_heard = 0;
+    while (launcher->num_living() > 0 && kClock.now_s() - begun_s < kPatienceS)
+      num_heard += launcher->poll(0.5).empty() ? 0 : 1;
+    CHECK(launcher->num_living() == 0);
+    CHECK(num_heard >= 1);
+    // The last may be the death, which is told at once.
+    CHECK(kClock.now_s() - begun_s >= 0.049 * (num_heard - 2));
+  }
+
   TEST_CASE("worker/local_launcher: every rank beats while it only waits") {
     auto launcher = make(test_options());
     REQUIRE(launcher->launch(request_of("a#1", 2, {{"act", "idle"}})).ok());

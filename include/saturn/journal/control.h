@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "saturn/base/files.h"
 #include "saturn/base/result.h"
 #include "saturn/journal/run_directory.h"
 
@@ -42,6 +43,9 @@ class ControlBox {
 
   /// The requests that lie there, oldest first; they stay until `remove`.
   std::vector<Request> look();
+  /// Readable when something was put there after the last look; -1 where only looking tells.
+  int fd() const { return watch_.get(); }
+  bool has_news() const;
   /// After its answer was journaled. A request that was acted on and not removed comes again: all of them
   /// can.
   void remove(const Request& request);
@@ -50,8 +54,11 @@ class ControlBox {
 
  private:
   void refuse(const std::string& name, const std::string& why);
+  void watch();
+  void drain();
 
   std::string directory_;
+  FileDescriptor watch_;
   std::set<std::string> refused_;  // what could not be removed is not told of again
   std::vector<std::string> warnings_;
 };
