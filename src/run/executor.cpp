@@ -65,6 +65,7 @@ std::vector<plan::Device> Executor::excluded() const {
 // ---- The loop
 
 Result<void> Executor::run() {
+  SATURN_TRY_VOID(make_directories(directory_.paths().control()));  // only what is there can be watched
   const Result<void> ran = loop();
   end_everything();
   return ran;
