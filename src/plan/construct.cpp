@@ -192,11 +192,13 @@ std::vector<Allotment> capped_allotments(const Reduced& reduced) {
   return allotments;
 }
 
-Solution best_list(const Reduced& reduced, const std::vector<Allotment>& allotments) {
+Solution best_list(const Reduced& reduced, const std::vector<Allotment>& allotments,
+                   const std::function<bool()>& stop) {
   Solution best;
   Value best_value;
   for (const Allotment& allotment : allotments) {
     const auto try_order = [&](auto before) {
+      if (stop && stop()) return;
       std::vector<int> order = as_listed(reduced);
       std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
         return before(mode_of(reduced, allotment, a), mode_of(reduced, allotment, b));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "plan/decode.h"
@@ -33,7 +34,9 @@ Solution optimus_greedy(const Reduced& reduced);
 /// area within the cap.
 std::vector<Allotment> capped_allotments(const Reduced& reduced);
 
-/// The best over `allotments` and three orders (longest, largest area, widest first).
-Solution best_list(const Reduced& reduced, const std::vector<Allotment>& allotments);
+/// The best over `allotments` and three orders (longest, largest area, widest first); of those looked at
+/// before `stop`, which is asked between schedules.
+Solution best_list(const Reduced& reduced, const std::vector<Allotment>& allotments,
+                   const std::function<bool()>& stop = nullptr);
 
 }  // namespace saturn::plan

@@ -77,8 +77,9 @@ class Pipeline {
 
   void construct() {
     incumbent_.raise_bound(simple_bound_s(reduced_), "area");
-    incumbent_.offer(best_list(reduced_, capped_allotments(reduced_)), "list");
     incumbent_.offer(current_practice(reduced_), "list");
+    incumbent_.offer(
+        best_list(reduced_, capped_allotments(reduced_), [this] { return incumbent_.finished(); }), "list");
     if (incumbent_.finished()) return;
     const AllotmentBound lp = allotment_bound(reduced_, incumbent_.value().makespan_s);
     incumbent_.raise_bound(lp.bound_s, "pattern LP");

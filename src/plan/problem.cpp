@@ -270,43 +270,60 @@ Diagnostics validate(const PlanProblem& problem, const Words& words) {
   return Validator(problem, words).run();
 }
 
+namespace {
+
+enum class Lack { nothing, device_class, devices, shares, host_memory, disk };
+
+// Asked for every configuration and node: no text is made here.
+Lack lack(const Node& node, const Configuration& configuration) {
+  if (configuration.device_class != node.device_class) return Lack::device_class;
+  if (configuration.num_devices > node.num_devices) return Lack::devices;
+  if (node.shares_per_gpu > 1 && (configuration.num_devices / configuration.num_ranks > node.shares_per_gpu ||
+                                  configuration.num_ranks > node.num_devices / node.shares_per_gpu)) {
+    return Lack::shares;
+  }
+  if (node.host_memory_bytes && configuration.host_memory_bytes > *node.host_memory_bytes)
+    return Lack::host_memory;
+  if (node.disk_bytes && configuration.disk_bytes > *node.disk_bytes) return Lack::disk;
+  return Lack::nothing;
+}
+
+}  // namespace
+
 bool fits(const Node& node, const Configuration& configuration) {
-  return why_not(node, configuration).empty();
+  return lack(node, configuration) == Lack::nothing;
 }
 
 std::string why_not(const Node& node, const Configuration& configuration) {
-  const std::string wanted = configuration.technique + " x" + std::to_string(configuration.num_devices);
-  if (configuration.device_class != node.device_class)
-    return wanted + " needs class " + configuration.device_class;
-  if (configuration.num_devices > node.num_devices) {
-    return wanted + " needs more than the " + std::to_string(node.num_devices) + " devices of a node";
-  }
-  if (node.shares_per_gpu > 1) {
-    const int per_rank = configuration.num_devices / configuration.num_ranks;
-    if (per_rank > node.shares_per_gpu || configuration.num_ranks > node.num_devices / node.shares_per_gpu) {
-      return wanted + " needs " + std::to_string(configuration.num_ranks) + " GPUs with " +
-             std::to_string(per_rank) + " shares each";
-    }
-  }
-  if (node.host_memory_bytes && configuration.host_memory_bytes > *node.host_memory_bytes) {
-    return wanted + " needs " + format_bytes(static_cast<double>(configuration.host_memory_bytes)) +
-           " of host memory";
-  }
-  if (node.disk_bytes && configuration.disk_bytes > *node.disk_bytes) {
-    return wanted + " needs " + format_bytes(static_cast<double>(configuration.disk_bytes)) + " of disk";
+  const std::string wanted =
+      configuration.technique + " x" + std::to_string(configuration.num_devices) + " needs ";
+  switch (lack(node, configuration)) {
+    case Lack::nothing:
+      break;
+    case Lack::device_class:
+      return wanted + "class " + configuration.device_class;
+    case Lack::devices:
+      return wanted + "more than the " + std::to_string(node.num_devices) + " devices of a node";
+    case Lack::shares:
+      return wanted + std::to_string(configuration.num_ranks) + " GPUs with " +
+             std::to_string(configuration.num_devices / configuration.num_ranks) + " shares each";
+    case Lack::host_memory:
+      return wanted + format_bytes(static_cast<double>(configuration.host_memory_bytes)) + " of host memory";
+    case Lack::disk:
+      return wanted + format_bytes(static_cast<double>(configuration.disk_bytes)) + " of disk";
   }
   return "";
 }
 
 std::string why_not(const PlanProblem& problem, const Configuration& configuration) {
-  std::string reason = configuration.technique + " x" + std::to_string(configuration.num_devices) +
-                       " needs class " + configuration.device_class + ", which no node has";
-  for (const Node& node : problem.nodes) {
-    if (configuration.device_class != node.device_class) continue;
-    reason = why_not(node, configuration);
-    if (reason.empty()) return reason;
+  const auto fits_on = [&](const Node& node) { return fits(node, configuration); };
+  if (std::any_of(problem.nodes.begin(), problem.nodes.end(), fits_on)) return "";
+  // The last node of its class says what is missing.
+  for (auto node = problem.nodes.rbegin(); node != problem.nodes.rend(); ++node) {
+    if (configuration.device_class == node->device_class) return why_not(*node, configuration);
   }
-  return reason;
+  return configuration.technique + " x" + std::to_string(configuration.num_devices) + " needs class " +
+         configuration.device_class + ", which no node has";
 }
 
 }  // namespace saturn::plan
