@@ -3,13 +3,15 @@
 // Kept inside: infinities are DBL_MAX, CBC prints unless told otherwise, its limit counts CPU time unless
 // told otherwise and is overrun inside presolve, a "best possible" bound of a run that was cut off is only as
 // good as the cutoff it was given, a status must be read before any solution, and a Ctrl-C while they solve
-// is theirs: it ends their run and is never heard of again.
+// is theirs: it ends their run and is never heard of again. Worst: when the time runs out before the first
+// node CBC may say that it proved there is nothing, so what took long is not believed.
 
 #include "plan/coin.h"
 
 #include <Cbc_C_Interface.h>
 #include <Clp_C_Interface.h>
 #include <signal.h>
+#include <sys/time.h>
 
 #include <algorithm>
 #include <cfloat>
@@ -81,6 +83,16 @@ class InterruptsWait {
  private:
   sigset_t before_;
 };
+
+// The clock that CBC measures its limit by.
+double cbc_clock_s() {
+  timeval now{};
+  ::gettimeofday(&now, nullptr);
+  return static_cast<double>(now.tv_sec) + 1e-6 * static_cast<double>(now.tv_usec);
+}
+
+// A claim is believed when it came well before CBC could have run out of time.
+constexpr double kBelievedShare = 0.5;
 
 }  // namespace
 
@@ -159,10 +171,13 @@ MilpResult solve_milp(const LinearProgram& program, const MilpOptions& options) 
   Cbc_setParameter(model.get(), "ratioGap", "0");
   Cbc_setParameter(model.get(), "allowableGap", "0");
   Cbc_setParameter(model.get(), "threads", "0");
+  const double begin_s = cbc_clock_s();
   {
     const InterruptsWait until_solved;
     Cbc_solve(model.get());
   }
+  const double took_s = cbc_clock_s() - begin_s;
+  const bool in_time = took_s >= 0.0 && took_s < kBelievedShare * options.time_limit_s;
 
   MilpResult result;
   const int status = Cbc_status(model.get());
@@ -176,6 +191,7 @@ MilpResult solve_milp(const LinearProgram& program, const MilpOptions& options) 
     result.objective = Cbc_getObjValue(model.get());
     result.found = result.objective < options.cutoff + std::abs(options.cutoff) * 1e-9;
   }
+  if (!in_time && (status == 0 || Cbc_getNodeCount(model.get()) == 0)) return result;
   if (status == 0 && (secondary == 0 || secondary == 1)) {
     const bool optimal = Cbc_isProvenOptimal(model.get()) != 0;
     const bool nothing = Cbc_isProvenInfeasible(model.get()) != 0;

@@ -118,6 +118,31 @@ TEST_SUITE("plan") {
     CHECK(raised_s <= 250.0);
   }
 
+  TEST_CASE("plan/milp_bounds: a solver that runs out of time proves nothing") {
+    const PlanProblem problem = many(7, 24, {node("n0", 8), node("n1", 8), node("n2", 8), node("n3", 8)});
+    const Reduced reduced = reduce(problem);
+    const AnnealResult plan = anneal(reduced, best_list(reduced, capped_allotments(reduced)),
+                                     {.seed = 1, .bound_s = simple_bound_s(reduced)}, {100000, nullptr});
+    const double upper_s = plan.makespan_s * 1.01;
+    const double lp_s = allotment_bound(reduced, upper_s).bound_s;
+    for (int step = 1; step <= 25; ++step) {
+      CAPTURE(step);
+      const auto begin = std::chrono::steady_clock::now();
+      MilpBudget budget;
+      budget.left_s = 0.02 + 0.008 * step;
+      budget.elapsed_s = [&] {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      };
+      budget.stop = [] { return false; };
+      budget.upper_s = [&] { return upper_s; };
+      budget.raise = [&](double bound_s, const std::string& by) {
+        CAPTURE(by);
+        CHECK(bound_s <= plan.makespan_s);
+      };
+      milp_bounds(reduced, lp_s, budget);
+    }
+  }
+
   TEST_CASE("plan/bounds: a large price program is bounded by every plan and close to the area") {
     const PlanProblem problem =
         many(1, 900, {node("n0", 8), node("n1", 8), node("n2", 8, "slow"), node("n3", 4, "slow")});
