@@ -214,7 +214,9 @@ TableSchema run_table() {
   Keys<RunSettings>(schema)
       .key("checkpoint_every", integer(0), SATURN_AT(checkpoint_every), "steps; 0: none before the end")
       .key("introspect_every", duration(), SATURN_AT(introspect_every_s),
-           "time between two looks at the plan; 0: never")
+           "longest time between two looks at the plan under measured progress; 0: never")
+      .key("max_moves", integer(0, 1000), SATURN_AT(max_moves),
+           "times that a look may move one running job; 0: never")
       .key("max_restarts", integer(0, 1000), SATURN_AT(max_restarts), "of one job, before it has failed")
       .key("keep_checkpoints", integer(1, 1000), SATURN_AT(keep_checkpoints), "of one job")
       .key("log_every", integer(1), SATURN_AT(log_every), "steps between two lines of metrics.jsonl");

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <sstream>
 
@@ -11,6 +12,7 @@
 #include "saturn/base/units.h"
 #include "saturn/journal/run_directory.h"
 #include "saturn/journal/summary.h"
+#include "saturn/run/progress.h"
 #include "saturn/view/live_area.h"
 #include "saturn/view/terminal.h"
 #include "saturn/view/text.h"
@@ -29,6 +31,30 @@ std::string loss_text(const std::map<std::string, double>& metrics, const std::o
 std::string configuration_of(const journal::JobRecord& record) {
   const journal::Attempt* const attempt = record.last_attempt();
   return attempt == nullptr ? "" : attempt->technique + " x" + std::to_string(attempt->num_devices);
+}
+
+// "1.9x as measured, 12 % slower lately"; empty while too few steps are timed, or nothing is out of order.
+std::string pace_text(const journal::JobRecord& record) {
+  const journal::Attempt* const attempt = record.last_attempt();
+  if (attempt == nullptr || !journal::is_running(record.state)) return "";
+  constexpr double kWorthTelling = 0.05;
+  std::string text;
+  const std::optional<double> slowdown = run::slowdown_of(*attempt, attempt->pace);
+  if (slowdown && std::abs(*slowdown - 1.0) > kWorthTelling)
+    text = format_number(std::round(100.0 * *slowdown) / 100.0) + "x the measured step";
+  if (slowdown && std::abs(attempt->pace.drift) > kWorthTelling) {
+    text += (text.empty() ? "" : ", ") + format_number(std::round(100.0 * std::abs(attempt->pace.drift))) +
+            " % " + (attempt->pace.drift > 0.0 ? "slower" : "faster") + " lately";
+  }
+  return text;
+}
+
+// By its own steps; evaluations and saves not counted.
+std::optional<double> left_s(const journal::JobRecord& record) {
+  const journal::Attempt* const attempt = record.last_attempt();
+  if (attempt == nullptr || !journal::is_running(record.state) || attempt->pace.num_timed == 0)
+    return std::nullopt;
+  return static_cast<double>(record.num_steps - record.step) * attempt->pace.typical_s;
 }
 
 // One look at a run.
@@ -50,6 +76,17 @@ std::string outcome_of(const Look& look) {
 Json document_of(const Look& look) {
   Json document = journal::to_json(journal::summarise(look.state));
   document["outcome"] = outcome_of(look);
+  for (std::size_t i = 0; i < look.state.jobs.size(); ++i) {
+    const journal::JobRecord& record = look.state.jobs[i];
+    const std::optional<double> left = left_s(record);
+    if (!left) continue;
+    const journal::Attempt& attempt = *record.last_attempt();
+    document["jobs"][i]["pace"] = {{"step_time_s", attempt.pace.typical_s},
+                                   {"planned_step_time_s", attempt.predicted_step_s},
+                                   {"drift", attempt.pace.drift},
+                                   {"num_timed", attempt.pace.num_timed},
+                                   {"left_s", *left}};
+  }
   Json& drained = document["drained"] = Json::array();
   for (const plan::Device& device : look.state.drained)
     drained.push_back(device.node + ":" + std::to_string(device.index));
@@ -63,6 +100,7 @@ std::string text_of(const Look& look, const view::Terminal& terminal) {
                      {.title = "as"},
                      {.title = "step", .align = view::Align::right},
                      {.title = "time", .align = view::Align::right},
+                     {.title = "left", .align = view::Align::right, .drop_order = 1},
                      {.title = "loss", .align = view::Align::right},
                      {.title = "why"}});
   const journal::Summary summary = journal::summarise(state);
@@ -71,10 +109,12 @@ std::string text_of(const Look& look, const view::Terminal& terminal) {
     std::string why = summary.jobs[i].reason;
     if (const std::string trouble = summary.jobs[i].trouble(); !trouble.empty())
       why += (why.empty() ? "" : "; ") + trouble;
+    if (const std::string pace = pace_text(record); !pace.empty()) why += (why.empty() ? "" : "; ") + pace;
+    const std::optional<double> left = left_s(record);
     table.add({record.name, journal::to_string(record.state), configuration_of(record),
                std::to_string(record.step) + "/" + std::to_string(record.num_steps),
                record.attempts.empty() ? "" : format_duration(record.time_s(state.time_s)),
-               loss_text(record.metrics, record.train_loss), why});
+               left ? format_duration(*left) : "", loss_text(record.metrics, record.train_loss), why});
   }
   std::string who =
       look.held     ? "running, pid " + std::to_string(state.controller_pid) + " on " + state.controller_host

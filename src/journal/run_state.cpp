@@ -138,6 +138,8 @@ Result<void> attempt_started(Fold& fold) {
                   .to_step = fold.read.integer("to_step"),
                   .resume_from = fold.read.string("resume_from"),
                   .predicted_s = fold.read.number("predicted_s"),
+                  .predicted_step_s = fold.read.number_or("predicted_step_s", 0.0),
+                  .predicted_start_s = fold.read.number_or("predicted_start_s", 0.0),
                   .start_s = fold.event.time_s};
   const std::string node = fold.read.string("node");
   for (const Json& device : fold.read.array("devices")) attempt.devices.push_back(device_from(device, node));
@@ -154,6 +156,31 @@ Result<void> attempt_started(Fold& fold) {
   return {};
 }
 
+// What events of an attempt say of its steps, where they say it.
+void take_pace(Fold& fold, Attempt& attempt) {
+  if (!fold.read.has("pace")) return;
+  JsonReader pace = fold.read.child("pace");
+  attempt.pace = {.typical_s = pace.number("typical_s"),
+                  .spread_s = pace.number("spread_s"),
+                  .drift = pace.number("drift"),
+                  .num_timed = pace.integer("num_timed")};
+}
+
+Result<void> introspected(Fold& fold) {
+  IntrospectionRecord record{.time_s = fold.event.time_s,
+                             .trigger = fold.read.string("trigger"),
+                             .decision = fold.read.string("decision"),
+                             .reason = fold.read.string("reason"),
+                             .kept_s = fold.read.number_or("kept_s", 0.0),
+                             .planned_s = fold.read.number("planned_s"),
+                             .cost_s = fold.read.number("cost_s")};
+  const Json& moves = fold.read.array("moves");
+  for (std::size_t i = 0; i < moves.size(); ++i)
+    record.moved.push_back(fold.read.child("moves", i).string("job"));
+  fold.state.introspections.push_back(std::move(record));
+  return {};
+}
+
 Result<void> stepped(Fold& fold) {
   SATURN_TRY(JobRecord* const record, fold.job());
   SATURN_TRY(Attempt* const attempt, fold.running_attempt(*record));
@@ -162,6 +189,7 @@ Result<void> stepped(Fold& fold) {
   if (!attempt->first_step_s) attempt->first_step_s = fold.event.time_s;
   if (fold.read.has("loss")) record->train_loss = fold.read.number("loss");
   record->step_time_s = fold.read.number_or("step_time_s", record->step_time_s);
+  take_pace(fold, *attempt);
   return {};
 }
 
@@ -175,7 +203,8 @@ Result<void> saving(Fold& fold) {
 
 Result<void> checkpoint(Fold& fold) {
   SATURN_TRY(JobRecord* const record, fold.job());
-  SATURN_TRY_VOID(fold.running_attempt(*record));
+  SATURN_TRY(Attempt* const attempt, fold.running_attempt(*record));
+  attempt->save_s = std::max(attempt->save_s, fold.read.number("save_s"));
   record->checkpoint = Checkpoint{.path = fold.read.string("path"),
                                   .step = fold.read.integer("step"),
                                   .save_s = fold.read.number("save_s")};
@@ -229,6 +258,7 @@ Result<void> stopping(Fold& fold) {
   if (!next || !event_that_leads_to(*next))
     return cannot_follow(fold.where, fold.event, "an attempt does not end in that state");
   attempt->next = *next;
+  attempt->moves = fold.read.boolean_or("move", false);
   record->reason = fold.read.string("reason");
   return {};
 }
@@ -243,6 +273,7 @@ Result<void> attempt_ended(Fold& fold) {
   attempt->end_s = fold.event.time_s;
   attempt->error_class = fold.read.string("class");
   attempt->message = fold.read.string("message");
+  take_pace(fold, *attempt);
   record->step = attempt->last_step = fold.read.integer("step");
   record->reason = *next == JobState::done ? "" : attempt->message;
   record->not_before_s = fold.event.time_s + fold.read.number_or("retry_after_s", 0.0);
@@ -347,6 +378,8 @@ Result<void> dispatch(Fold& fold) {
       return batch_accepted(fold);
     case EventKind::planned:
       return planned(fold);
+    case EventKind::introspected:
+      return introspected(fold);
     case EventKind::attempt_started:
       return attempt_started(fold);
     case EventKind::training:
@@ -398,6 +431,11 @@ int JobRecord::num_failures() const {
 
 int JobRecord::num_skipped(std::int64_t step) const {
   return static_cast<int>(std::distance(skipped_steps.begin(), skipped_steps.upper_bound(step)));
+}
+
+int JobRecord::num_moves() const {
+  return static_cast<int>(
+      std::count_if(attempts.begin(), attempts.end(), [](const Attempt& attempt) { return attempt.moves; }));
 }
 
 JobRecord* RunState::find(const std::string& job) {

@@ -111,6 +111,20 @@ JobSummary job_from_json(JsonReader reader) {
   return job;
 }
 
+IntrospectionSummary introspection_from_json(JsonReader reader) {
+  IntrospectionSummary one;
+  one.time_s = reader.number("time_s");
+  one.decision = reader.string("decision");
+  one.trigger = reader.string("trigger");
+  one.reason = reader.string("reason");
+  one.moved = strings(reader, "moved");
+  one.cost_s = reader.number("cost_s");
+  one.predicted_gain_s = optional_number(reader, "predicted_gain_s");
+  one.realised_gain_s = optional_number(reader, "realised_gain_s");
+  reader.finish();
+  return one;
+}
+
 std::string counted(int count, const std::string& noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
@@ -151,6 +165,24 @@ Summary summarise(const RunState& state) {
     summary.lower_bound_s = plan->origin_s + plan->lower_bound_s - origin_s;
   }
   summary.makespan_s = std::max(0.0, end_s - origin_s);
+
+  summary.num_looks = static_cast<int>(state.introspections.size());
+  const bool whole = std::all_of(state.jobs.begin(), state.jobs.end(),
+                                 [](const JobRecord& record) { return record.state == JobState::done; });
+  for (const IntrospectionRecord& record : state.introspections) {
+    if (record.decision == "keep") continue;
+    IntrospectionSummary one{.time_s = record.time_s,
+                             .decision = record.decision,
+                             .trigger = record.trigger,
+                             .reason = record.reason,
+                             .moved = record.moved,
+                             .cost_s = record.cost_s};
+    if (record.kept_s > 0.0) {
+      one.predicted_gain_s = record.kept_s - record.planned_s;
+      if (whole) one.realised_gain_s = record.time_s + record.kept_s - end_s;
+    }
+    summary.introspections.push_back(std::move(one));
+  }
 
   std::optional<double> best;
   for (const JobSummary& job : summary.jobs) {
@@ -194,6 +226,16 @@ Json to_json(const Summary& summary) {
     entry["reason"] = job.reason;
     jobs.push_back(std::move(entry));
   }
+  if (summary.num_looks == 0) return document;
+  document["num_looks"] = summary.num_looks;
+  Json& introspections = document["introspections"] = Json::array();
+  for (const IntrospectionSummary& one : summary.introspections) {
+    Json entry = {{"time_s", one.time_s}, {"decision", one.decision}, {"trigger", one.trigger},
+                  {"reason", one.reason}, {"moved", one.moved},       {"cost_s", one.cost_s}};
+    put(entry, "predicted_gain_s", one.predicted_gain_s);
+    put(entry, "realised_gain_s", one.realised_gain_s);
+    introspections.push_back(std::move(entry));
+  }
   return document;
 }
 
@@ -213,6 +255,10 @@ Result<Summary> summary_from_json(const Json& document, const std::string& path)
   const Json& jobs = reader.array("jobs");
   for (std::size_t i = 0; i < jobs.size(); ++i)
     summary.jobs.push_back(job_from_json(reader.child("jobs", i)));
+  summary.num_looks = static_cast<int>(reader.integer_or("num_looks", 0));
+  const Json& introspections = reader.array_or_empty("introspections");
+  for (std::size_t i = 0; i < introspections.size(); ++i)
+    summary.introspections.push_back(introspection_from_json(reader.child("introspections", i)));
   reader.finish();
   if (!faults.empty()) return faults;
   return summary;

@@ -8,6 +8,8 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "saturn/plan/carry_on.h"
+
 namespace saturn::plan {
 namespace {
 
@@ -381,10 +383,12 @@ Solution solution_of(const Reduced& reduced, const Plan& plan) {
     const auto node = nodes.find(assignment->node);
     if (job == jobs.end() || node == nodes.end() || seen[job->second]) return {};
     const Task& task = reduced.tasks[job->second];
+    const bool stays = goes_on(problem.jobs[job->second], *assignment);
     const auto mode = std::find_if(task.modes.begin(), task.modes.end(), [&](const Mode& one) {
+      if (stays || one.fixed) return stays && one.fixed;
       return one.device_class == reduced.nodes[node->second].device_class &&
              one.width <= static_cast<int>(assignment->devices.size()) &&
-             one.time_s <= assignment->duration_s && !one.fixed;
+             one.time_s <= assignment->duration_s;
     });
     if (mode == task.modes.end()) return {};
     seen[job->second] = true;

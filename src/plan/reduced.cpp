@@ -114,6 +114,8 @@ Task reduce_job(const PlanProblem& problem, const std::vector<int>& class_of_nod
   const bool stays = job.running && !job.running->may_move;
   for (int c = 0; c < static_cast<int>(job.configurations.size()) && !stays; ++c) {
     const Configuration& configuration = job.configurations[c];
+    // To stop a job only to start it again in the same way gains nothing.
+    if (job.running && c == job.running->configuration) continue;
     for (std::size_t n = 0; n < problem.nodes.size(); ++n) {
       if (!fits(problem.nodes[n], configuration)) continue;
       shared |= problem.nodes[n].shares_per_gpu > 1;

@@ -34,6 +34,10 @@ std::set<std::string> allowed_for(const batch::Job& job, const std::string& job_
   return allowed;
 }
 
+std::set<std::string> as_listed(const std::vector<std::string>& trials) {
+  return {trials.begin(), trials.end()};
+}
+
 // What each trial of the job's class came to, for the message that none of them fits.
 Diagnostic nothing_fits(const batch::Job& job, const std::vector<const Trial*>& trials,
                         const Remaining& remaining) {
@@ -115,7 +119,8 @@ void pin(plan::Job& job, const RunningNow& running) {
   if (at == job.configurations.end() || running.devices.empty()) return;
   plan::Running pinned{.node = running.devices.front().node,
                        .configuration = static_cast<int>(at - job.configurations.begin()),
-                       .remaining_s = running.remaining_s};
+                       .remaining_s = running.remaining_s,
+                       .may_move = running.may_move};
   for (const plan::Device& device : running.devices) pinned.devices.push_back(device.index);
   job.running = std::move(pinned);
 }
@@ -154,10 +159,11 @@ Result<std::map<std::string, std::int64_t>> num_steps_of(const batch::Batch& bat
   return steps;
 }
 
-Result<plan::PlanProblem> to_plan_problem(const batch::Batch& batch, const Profile& profile,
+Result<plan::PlanProblem> to_plan_problem(const batch::Batch& batch, const Profile& measured,
                                           const std::map<std::string, std::int64_t>& num_steps,
-                                          const std::map<std::string, Remaining>& remaining,
-                                          double origin_s) {
+                                          const std::map<std::string, Remaining>& remaining, double origin_s,
+                                          const TrialsOf* trials_of) {
+  const Profile profile = corrected(measured, {});
   plan::PlanProblem problem{.name = batch.path, .nodes = nodes_of(profile.machine), .origin_s = origin_s};
   SATURN_TRY(problem.objective, plan::objective_from(batch.plan.objective));
   Diagnostics faults;
@@ -165,27 +171,31 @@ Result<plan::PlanProblem> to_plan_problem(const batch::Batch& batch, const Profi
     const auto stated = remaining.find(job.name);
     const Remaining left = stated == remaining.end() ? Remaining{} : stated->second;
     if (left.finished) continue;
-    const std::string job_class = batch::speed_class(job, batch.data.at(job.data));
+    const std::string job_class = trials_of ? "" : batch::speed_class(job, batch.data.at(job.data));
     plan::Job entry{.name = job.name,
                     .release_s = left.release_s,
                     .first_step = left.from_step,
                     .last_step = num_steps.at(job.name)};
-    const std::set<std::string> allowed = allowed_for(job, job_class, profile.machine);
+    const std::set<std::string> allowed =
+        trials_of ? as_listed(trials_of->at(job.name)) : allowed_for(job, job_class, profile.machine);
+    const double stop_cost_s = left.running && left.running->may_move ? left.running->stop_cost_s : 0.0;
     std::vector<const Trial*> trials;
     for (const Trial& trial : profile.trials) {
-      if (trial.job_class != job_class) continue;
+      if (!trials_of && trial.job_class != job_class) continue;
       if (!allowed.contains(trial.id)) continue;
       trials.push_back(&trial);
       const bool runs_there = left.running && left.running->trial == trial.id;
       if (trial.outcome != Outcome::ok || (is_struck(left, trial.id) && !runs_there)) continue;
       if (!some_node_holds(problem.nodes, trial.configuration)) continue;
-      const JobTime time = job_time(job, batch.run, trial, left.from_step, num_steps.at(job.name));
+      Trial own = trial;
+      own.step_time_s *= left.running ? left.running->slowdown : 1.0;
+      const JobTime time = job_time(job, batch.run, own, left.from_step, num_steps.at(job.name));
       entry.configurations.push_back({.technique = trial.configuration.technique,
                                       .num_devices = trial.configuration.num_devices,
                                       .num_ranks = trial.configuration.num_ranks,
                                       .device_class = trial.configuration.device_class,
                                       .time_s = time.work_s,
-                                      .start_cost_s = time.start_s,
+                                      .start_cost_s = stop_cost_s + time.start_s,
                                       .host_memory_bytes = trial.host_memory_peak_bytes,
                                       .disk_bytes = trial.disk_bytes,
                                       .trial = trial.id,

@@ -153,6 +153,9 @@ void Measurement::take_over_previous() {
     kept.jobs = trial.jobs;
     search_.conclude(kept);
     profile_.trials.push_back(std::move(kept));
+    for (const Correction& correction : request_.previous->corrections) {
+      if (correction.trial == trial.id) profile_.corrections.push_back(correction);
+    }
   }
   num_trials_ = search_.num_expected();
   if (num_trials_ == 0) {

@@ -99,6 +99,28 @@ Json to_json(const Untried& untried) {
           {"predicted_memory_bytes", trial.predicted_memory_bytes}};
 }
 
+Json to_json(const Correction& correction) {
+  Json json = {{"trial", correction.trial},
+               {"step_factor", correction.step_factor},
+               {"spread", correction.spread},
+               {"num_steps", correction.num_steps}};
+  if (correction.start_s) json["start_s"] = *correction.start_s;
+  if (correction.save_s) json["save_s"] = *correction.save_s;
+  return json;
+}
+
+Correction correction_from_json(JsonReader reader) {
+  Correction correction{.trial = reader.string("trial")};
+  correction.step_factor = not_negative(reader, "step_factor");
+  if (correction.step_factor <= 0.0) reader.fault("step_factor", "a factor of 0", "more than 0");
+  correction.spread = not_negative(reader, "spread");
+  correction.num_steps = count(reader, "num_steps", 0);
+  if (reader.has("start_s")) correction.start_s = not_negative(reader, "start_s");
+  if (reader.has("save_s")) correction.save_s = not_negative(reader, "save_s");
+  reader.finish();
+  return correction;
+}
+
 // The names of a trial, measured or not, and what was asked for.
 void read_names(JsonReader& reader, Trial& trial) {
   trial.id = reader.string("id");
@@ -178,6 +200,9 @@ Json to_json(const Profile& profile) {
   for (const Trial& trial : profile.trials) trials.push_back(to_json(trial));
   Json& untried = document["untried"] = Json::array();
   for (const Untried& one : profile.untried) untried.push_back(to_json(one));
+  if (profile.corrections.empty()) return document;
+  Json& corrections = document["corrections"] = Json::array();
+  for (const Correction& correction : profile.corrections) corrections.push_back(to_json(correction));
   return document;
 }
 
@@ -214,6 +239,9 @@ Result<Profile> profile_from_json(const Json& document, const std::string& path)
   const Json& untried = reader.array_or_empty("untried");
   for (std::size_t i = 0; i < untried.size(); ++i)
     profile.untried.push_back(untried_from_json(reader.child("untried", i)));
+  const Json& corrections = reader.array_or_empty("corrections");
+  for (std::size_t i = 0; i < corrections.size(); ++i)
+    profile.corrections.push_back(correction_from_json(reader.child("corrections", i)));
   reader.finish();
   if (!faults.empty()) return faults;
   return profile;

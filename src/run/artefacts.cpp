@@ -10,6 +10,8 @@
 #include "saturn/base/files.h"
 #include "saturn/profile/job_time.h"
 #include "saturn/run/decide.h"
+#include "saturn/run/introspection.h"
+#include "saturn/run/progress.h"
 
 namespace saturn::run {
 namespace {
@@ -27,13 +29,29 @@ const profile::Trial* trial_of(const profile::Profile& profile, const journal::A
   return profile.find_id(attempt.trial);
 }
 
-// Seconds that a running job still holds its devices.
-double remaining_s(const Remainder& remainder, const batch::Job& job, const journal::JobRecord& record,
-                   const profile::Trial& trial) {
+std::int64_t step_now(const Remainder& remainder, const journal::JobRecord& record) {
   const auto seen = remainder.steps_now.find(record.name);
-  const std::int64_t step = std::max(record.step, seen == remainder.steps_now.end() ? 0 : seen->second);
-  const profile::JobTime time = profile::job_time(job, remainder.batch->run, trial, step, record.num_steps);
-  return time.work_s + (record.last_attempt()->first_step_s ? 0.0 : time.start_s);
+  return std::max(record.step, seen == remainder.steps_now.end() ? 0 : seen->second);
+}
+
+// Where a running job is, what it has left there, and what moving it would cost.
+profile::RunningNow running_now(const Remainder& remainder, const batch::Job& job,
+                                const journal::JobRecord& record, const profile::Trial& trial) {
+  const journal::Attempt& attempt = *record.last_attempt();
+  const batch::RunSettings& settings = remainder.batch->run;
+  const auto newer = remainder.paces.find(record.name);
+  const journal::StepPace& pace = newer == remainder.paces.end() ? attempt.pace : newer->second;
+  const std::int64_t step = step_now(remainder, record);
+  profile::RunningNow now{.trial = attempt.trial,
+                          .devices = attempt.devices,
+                          .remaining_s = remaining_s(job, settings, trial, pace, step, record.num_steps)};
+  if (!attempt.first_step_s)
+    now.remaining_s += profile::job_time(job, settings, trial, attempt.from_step, record.num_steps).start_s;
+  if (pace.num_timed >= kFewestTimedSteps) now.slowdown = pace.typical_s / trial.step_time_s;
+  now.stop_cost_s = stop_cost_s(trial, pace.typical_s);
+  const double move_cost_s = now.stop_cost_s + trial.start_time_s + trial.load_time_s;
+  now.may_move = remainder.may_move && run::may_move(record, pace, now.remaining_s, move_cost_s, settings);
+  return now;
 }
 
 profile::Remaining remaining_of(const Remainder& remainder, const batch::Job& job) {
@@ -52,9 +70,8 @@ profile::Remaining remaining_of(const Remainder& remainder, const batch::Job& jo
   left.release_s = 0.0;
   left.finished = false;
   if (const profile::Trial* const trial = trial_of(*remainder.profile, attempt)) {
-    left.running = profile::RunningNow{.trial = attempt.trial,
-                                       .devices = attempt.devices,
-                                       .remaining_s = remaining_s(remainder, job, *record, *trial)};
+    left.running = running_now(remainder, job, *record, *trial);
+    if (left.running->may_move) left.from_step = step_now(remainder, *record);
   }
   return left;
 }
@@ -141,7 +158,7 @@ Result<plan::PlanProblem> remaining_problem(const Remainder& remainder) {
   for (const batch::Job& job : remainder.batch->jobs) remaining[job.name] = remaining_of(remainder, job);
   SATURN_TRY(plan::PlanProblem problem,
              profile::to_plan_problem(*remainder.batch, *remainder.profile, *remainder.num_steps, remaining,
-                                      remainder.time_s));
+                                      remainder.time_s, remainder.trials_of));
   for (plan::Node& node : problem.nodes) {
     plan::Outage outage{.from_s = 0.0, .to_s = std::numeric_limits<double>::infinity()};
     for (const plan::Device& device : remainder.excluded) {

@@ -7,7 +7,6 @@
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
 #include "saturn/base/nearest.h"
-#include "saturn/plan/check.h"
 
 namespace saturn::run {
 namespace {
@@ -17,7 +16,6 @@ using journal::EventKind;
 using journal::JobRecord;
 using journal::JobState;
 
-constexpr double kLongestWaitS = 1.0;
 constexpr double kLongestWaitBlindS = 0.25;  // where nobody tells of requests
 
 }  // namespace
@@ -42,15 +40,19 @@ const batch::Job& Executor::job_of(const std::string& name) const {
   return *at;
 }
 
-Remainder Executor::remainder() const {
+Remainder Executor::remainder() {
+  const std::map<std::string, journal::StepPace> paces = this->paces();
+  estimates_ = profile::corrected(*execution_.profile, corrections_of(directory_.state(), paces));
   Remainder remainder{.batch = &execution_.batch,
-                      .profile = execution_.profile,
+                      .profile = &estimates_,
                       .num_steps = &execution_.num_steps,
                       .state = &directory_.state(),
                       .selected = &execution_.selected,
                       .excluded = excluded(),
                       .time_s = directory_.time_s(),
-                      .free_disk_bytes = free_disk_of(directory_.paths().root())};
+                      .free_disk_bytes = free_disk_of(directory_.paths().root()),
+                      .paces = paces,
+                      .trials_of = execution_.trials_of};
   for (const auto& live : live_) remainder.steps_now[live->job] = live->step;
   return remainder;
 }
@@ -85,6 +87,7 @@ Result<void> Executor::loop() {
     if (live_.empty() && (moves.finished || stopping_ || measure_)) return {};
     if (!stopping_ && !measure_) {
       SATURN_TRY_VOID(make_moves(moves));
+      look_at_estimates();
       SATURN_TRY_VOID(re_plan());
       SATURN_TRY_VOID(resolve_stall(moves));
     }
@@ -99,7 +102,8 @@ Result<void> Executor::loop() {
 
 // Until a rank says something, a signal, a request or a plan comes, or the next thing is due.
 std::vector<worker::WorkerEvent> Executor::wait(const Moves& moves) {
-  double longest_s = box_.fd() >= 0 ? kLongestWaitS : kLongestWaitBlindS;
+  double longest_s = around_.longest_wait_s;
+  if (box_.fd() < 0) longest_s = std::min(longest_s, kLongestWaitBlindS);
   for (const auto& live : live_) {
     if (!live->killed) longest_s = std::min(longest_s, live->kill_at_s - around_.clock->now_s());
   }
@@ -125,57 +129,11 @@ void Executor::end_everything() {
   around_.launcher->set_num_standby(0);
   for (const auto& live : live_) around_.launcher->stop(live->attempt, 0.0);
   // Their ends are not journaled: this is only reached with living ranks where the journal cannot be written.
-  while (around_.launcher->num_living() > 0) around_.launcher->poll(kLongestWaitS);
+  while (around_.launcher->num_living() > 0) around_.launcher->poll(around_.longest_wait_s);
   live_.clear();
 }
 
-// ---- Re-planning
-
-Result<void> Executor::re_plan() {
-  if (re_plan_reason_.empty() || around_.planner->busy()) return {};
-  // What was asked to stop frees its devices soon: a plan made before that would be of the past.
-  const bool stops = std::any_of(live_.begin(), live_.end(), [&](const auto& live) {
-    return record_of(*live).last_attempt()->requested;
-  });
-  if (stops) return {};
-  planning_reason_ = std::move(re_plan_reason_);
-  re_plan_reason_.clear();
-  Result<plan::PlanProblem> problem = remaining_problem(remainder());
-  if (!problem.ok()) {
-    around_.observer->on_note("not re-planned: " + problem.faults().front().what);
-    return {};
-  }
-  if (problem->jobs.empty()) return {};
-  plan::SolveOptions options = solve_options(execution_.batch);
-  options.num_threads = 1;
-  options.baselines = false;
-  const Result<void> started = around_.planner->start(*problem, options);
-  if (!started.ok()) {
-    around_.observer->on_note("not re-planned: " + started.faults().front().what);
-    return {};
-  }
-  planning_ = *std::move(problem);
-  return {};
-}
-
-Result<void> Executor::take_plan() {
-  if (!planning_) return {};
-  std::optional<Result<plan::Plan>> taken = around_.planner->take();
-  if (!taken) return {};
-  const plan::PlanProblem problem = *std::move(planning_);
-  planning_.reset();
-  const Diagnostics faults = taken->ok() ? plan::check(problem, **taken) : taken->faults();
-  if (!faults.empty()) {
-    // The plan in force goes on; a job that it has no place for is seen as a stall.
-    around_.observer->on_note("not re-planned: " + faults.front().what);
-    return {};
-  }
-  execution_.plan = **std::move(taken);
-  SATURN_TRY_VOID(
-      adopt_plan(execution_.plan, execution_.sources, planning_reason_, directory_, *around_.observer));
-  around_.observer->on_plan(execution_.plan, directory_.state());
-  return {};
-}
+// ---- Jobs without a place
 
 // A job that waits while nothing runs, nothing can start and no back-off ends has no place in the plan.
 Result<void> Executor::resolve_stall(const Moves& moves) {

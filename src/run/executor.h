@@ -17,6 +17,8 @@
 #include "saturn/run/artefacts.h"
 #include "saturn/run/control.h"
 #include "saturn/run/decide.h"
+#include "saturn/run/introspection.h"
+#include "saturn/run/progress.h"
 #include "saturn/run/session.h"
 
 namespace saturn::run {
@@ -31,6 +33,7 @@ struct Execution {
   std::set<std::string> selected;
   std::vector<plan::Device> excluded;  ///< by the command line; the journal's drained devices come on top
   plan::Plan plan;                     ///< in force at the start
+  const profile::TrialsOf* trials_of = nullptr;  ///< null = as the batch says
 };
 
 /// Notes that `plan`, which lies at `path`, is in force from now on.
@@ -91,6 +94,7 @@ class Executor {
     std::optional<double> loss;
     double step_time_s = 0.0;
     double longest_step_s = 0.0;
+    StepTimes step_times;
     double save_s = 0.0;
     double last_sign_s = 0.0;      // when it last got on, by the launcher's clock
     double last_progress_s = 0.0;  // when its progress was last journaled
@@ -108,20 +112,41 @@ class Executor {
     bool killed = false;
   };
 
+  // A problem that the planner works on.
+  struct Planning {
+    plan::PlanProblem problem;
+    std::string reason;
+    std::optional<plan::Plan> kept;        // the plan in force, carried on
+    std::optional<plan::Plan> rearranged;  // the first look's plan; the second look is at moves
+  };
+
   // executor.cpp: the loop
   Result<void> loop();
   std::vector<worker::WorkerEvent> wait(const Moves& moves);
   Result<void> make_moves(const Moves& moves);
   void end_everything();
-  Result<void> re_plan();
-  Result<void> take_plan();
   Result<void> resolve_stall(const Moves& moves);
   Result<void> fail_job(const std::string& job, const std::string& reason);
   Result<void> append(journal::Event event);
   const journal::JobRecord& record_of(const Live& live) const;
   const batch::Job& job_of(const std::string& name) const;
-  Remainder remainder() const;
+  Remainder remainder();
   std::vector<plan::Device> excluded() const;
+
+  // executor_introspect.cpp: planning beside the run, and what comes of it
+  void look_at_estimates();
+  Result<void> re_plan();
+  Result<void> take_plan();
+  Result<void> look_at_moves(Planning planning);
+  Result<void> decide(const Planning& planning, const std::optional<plan::Plan>& moved);
+  Result<void> record(const Planning& planning, const Judgement& judgement,
+                      const std::optional<plan::Plan>& moved);
+  Result<void> move(const plan::PlanProblem& problem, const Judgement& judgement);
+  Result<void> begin_solving(Planning planning);
+  plan::SolveOptions options_for(const Planning& planning) const;
+  std::vector<double> spreads(const plan::PlanProblem& problem) const;
+  std::map<std::string, journal::StepPace> paces() const;
+  bool introspects() const { return execution_.batch.run.introspect_every_s > 0.0; }
 
   // executor_heed.cpp: what is asked from outside
   Result<void> heed_signals();
@@ -133,7 +158,7 @@ class Executor {
   Result<Answer> drain(const plan::Device& device, const journal::Request& request);
   Result<Answer> add(const std::string& path);
   Result<void> stop_everything(const std::string& reason);
-  Result<void> stop_job(Live& live, journal::JobState next, const std::string& reason);
+  Result<void> stop_job(Live& live, journal::JobState next, const std::string& reason, bool move = false);
   Result<void> drain_device(const plan::Device& device, const std::string& reason);
   void kill_the_late();
   Live* living(const std::string& job);
@@ -177,9 +202,13 @@ class Executor {
   double logs_seen_s_ = -std::numeric_limits<double>::infinity();
   double looked_for_hangs_s_ = std::numeric_limits<double>::infinity();
   std::string re_plan_reason_;  // empty = the plan in force will do
-  std::optional<plan::PlanProblem> planning_;
-  std::string planning_reason_;
+  std::string look_reason_;     // empty = nothing has happened that a better plan could use
+  std::optional<Planning> planning_;
   bool stall_planned_ = false;
+  profile::Profile estimates_;                      // the profile as this run has corrected it
+  std::map<std::string, double> looked_at_step_s_;  // step time of each attempt when it was last looked at
+  double looked_s_ = -std::numeric_limits<double>::infinity();
+  double expected_end_s_ = 0.0;  // run time at which the plan in force ends, when it was last looked at
 };
 
 }  // namespace saturn::run

@@ -57,7 +57,7 @@ Result<void> Executor::stop_everything(const std::string& reason) {
 }
 
 // Asks for the end; `conclude` moves the job on once its ranks are gone.
-Result<void> Executor::stop_job(Live& live, JobState next, const std::string& reason) {
+Result<void> Executor::stop_job(Live& live, JobState next, const std::string& reason, bool move) {
   const journal::Attempt& attempt = *record_of(live).last_attempt();
   // What a person has asked for the job stands when the whole run is asked to stop.
   if (next == JobState::pending && attempt.requested) next = attempt.next;
@@ -69,7 +69,9 @@ Result<void> Executor::stop_job(Live& live, JobState next, const std::string& re
         live.kill_at_s, around_.clock->now_s() + stop_grace_s(live.trial, live.longest_step_s, live.save_s));
   }
   Event stopping{.kind = EventKind::stopping, .job = live.job, .attempt = live.number};
-  stopping.details = {{"reason", reason}, {"next", journal::to_string(next)}};
+  stopping.details = {{"reason", reason}};
+  if (move) stopping.details["move"] = true;
+  stopping.details["next"] = journal::to_string(next);
   return append(std::move(stopping));
 }
 

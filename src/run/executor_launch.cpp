@@ -134,11 +134,17 @@ Result<void> Executor::start(const plan::Assignment& assignment) {
   details["resume_from"] = record.checkpoint ? record.checkpoint->path : "";
   double predicted_s = assignment.duration_s;
   if (trial != nullptr) {
-    const profile::JobTime time =
-        profile::job_time(job, execution_.batch.run, *trial, live->step, assignment.to_step);
+    // By what the run has found meanwhile; the step time is the profile's own, which corrections refer to.
+    const profile::Trial* const estimate = estimates_.find_id(assignment.trial);
+    const profile::JobTime time = profile::job_time(job, execution_.batch.run, estimate ? *estimate : *trial,
+                                                    live->step, assignment.to_step);
     predicted_s = time.start_s + time.work_s;
+    details["predicted_s"] = predicted_s;
+    details["predicted_step_s"] = trial->step_time_s;
+    details["predicted_start_s"] = time.start_s;
+  } else {
+    details["predicted_s"] = predicted_s;
   }
-  details["predicted_s"] = predicted_s;
   Json& processes = details["ranks"] = Json::array();
 
   live->num_living = static_cast<int>(ranks.size());

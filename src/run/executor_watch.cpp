@@ -45,6 +45,14 @@ Json finite_values(const std::map<std::string, double>& values) {
   return object;
 }
 
+void put_pace(Json& details, const journal::StepPace& pace) {
+  if (pace.num_timed == 0) return;
+  details["pace"] = {{"typical_s", pace.typical_s},
+                     {"spread_s", pace.spread_s},
+                     {"drift", pace.drift},
+                     {"num_timed", pace.num_timed}};
+}
+
 bool is_saving(const std::string& doing) {
   return doing == "saving" || doing == "writing the model";
 }
@@ -130,6 +138,7 @@ Result<void> Executor::handle_step(Live& live, const worker::Step& step) {
   live.step_time_s = step.step_time_s;
   live.longest_step_s = std::max(live.longest_step_s, step.step_time_s);
   if (!step.skipped) live.loss = step.loss;
+  live.step_times.add(step.step_time_s);
   live.signs.front().step = step.step;
   if (step.skipped) {
     Event skipped{.kind = EventKind::skipped, .job = live.job, .attempt = live.number};
@@ -149,6 +158,7 @@ Result<void> Executor::handle_step(Live& live, const worker::Step& step) {
     event.details["step"] = step.step;
     put_finite(event.details, "loss", step.loss);
     put_finite(event.details, "step_time_s", step.step_time_s);
+    put_pace(event.details, live.step_times.pace());
     SATURN_TRY_VOID(append(std::move(event)));
   }
   around_.observer->on_step(live.job,
@@ -314,8 +324,11 @@ Result<void> Executor::conclude(const Live& live) {
     details["host_memory_peak_bytes"] = live.host_memory_peak_bytes;
   }
   details["metrics"] = finite_values(metrics);
+  put_pace(details, live.step_times.pace());
   SATURN_TRY_VOID(append(std::move(ended)));
   stall_planned_ = false;
+  looked_at_step_s_.erase(live.attempt);
+  if (journal::is_final(verdict.next)) look_reason_ = "job " + in_quotes(live.job) + " ended";
 
   if (verdict.next == JobState::failed) {
     failed_.insert(live.job);

@@ -128,7 +128,6 @@ class ChildPlanner final : public Planner {
     ::setpriority(PRIO_PROCESS, 0, kNiceness);
     options.stop = nullptr;
     options.on_progress = nullptr;
-    options.start_from = nullptr;
     write_everything(fd, to_line(result_to_json(plan::solve(problem, options))));
     ::_exit(0);
   }

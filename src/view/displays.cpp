@@ -100,6 +100,7 @@ std::string sentence_of(const journal::Event& event, const RunView& run, const j
     case journal::EventKind::batch_added:
     case journal::EventKind::requested:
     case journal::EventKind::planned:
+    case journal::EventKind::introspected:
     case journal::EventKind::training:
     case journal::EventKind::progress:
     case journal::EventKind::saving:

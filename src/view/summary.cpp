@@ -120,6 +120,15 @@ std::string summary_text(const journal::Summary& summary, const Terminal& termin
     if (error && num_done == summary.jobs.size()) makespan += " (error " + signed_percent(*error) + ")";
   }
   say(makespan + ".");
+  for (const journal::IntrospectionSummary& one : summary.introspections) {
+    std::string text = "At " + format_duration(one.time_s) + ", " + one.trigger + ": " + one.reason;
+    if (one.predicted_gain_s) text += " (predicted " + format_duration(*one.predicted_gain_s);
+    if (one.realised_gain_s) {
+      text += *one.realised_gain_s < 0.0 ? ", lost " : ", gained ";
+      text += format_duration(std::abs(*one.realised_gain_s));
+    }
+    say(text + (one.predicted_gain_s ? ")." : "."));
+  }
   if (summary.best_job) {
     for (const journal::JobSummary& job : summary.jobs) {
       if (job.name != *summary.best_job) continue;

@@ -65,9 +65,12 @@ struct ScriptedLauncher::Attempt {
 
 ScriptedLauncher::ScriptedLauncher(FakeClock& clock, std::vector<ScriptRow> table)
     : clock_(clock), table_(std::move(table)) {}
+ScriptedLauncher::ScriptedLauncher(FakeClock& clock, std::function<Script(const LaunchRequest&)> script_of)
+    : clock_(clock), script_of_(std::move(script_of)) {}
 ScriptedLauncher::~ScriptedLauncher() = default;
 
-const Script& ScriptedLauncher::script_of(const LaunchRequest& request) {
+Script ScriptedLauncher::script_of(const LaunchRequest& request) {
+  if (script_of_) return script_of_(request);
   const Assign& assign = request.ranks.front();
   const std::string job = text_at(assign.job, "name");
   const std::string technique = text_at(assign.configuration, "technique");
@@ -82,7 +85,7 @@ const Script& ScriptedLauncher::script_of(const LaunchRequest& request) {
     if (matches) return row.script;
   }
   SATURN_CHECK(false, "the script's table has a row for every attempt");
-  return table_.front().script;
+  return {};
 }
 
 Result<std::vector<RankProcess>> ScriptedLauncher::launch(LaunchRequest request) {

@@ -118,9 +118,10 @@ struct PlanSettings {
 };
 
 struct RunSettings {
-  int checkpoint_every = 0;       ///< steps; 0 = none before the end
-  double introspect_every_s = 0;  ///< 0 = never
-  int max_restarts = 2;           ///< of one job
+  int checkpoint_every = 0;        ///< steps; 0 = none before the end
+  double introspect_every_s = 0;   ///< 0 = never
+  int max_moves = 3;               ///< of one job by introspection; 0 = what runs is never moved
+  int max_restarts = 2;            ///< of one job
   int keep_checkpoints = 2;
   int log_every = 1;  ///< steps
 };

@@ -32,20 +32,24 @@ inline constexpr const char* kEventsFormat = "saturn.events/1";
 /// What is in `details` of each kind; [] repeats, ? may be absent. Events of a job also carry `job`, and
 /// `attempt` where they belong to one.
 enum class EventKind {
-  run_started,      ///< format, saturn, pid, host: a controller took the directory
-  batch_accepted,   ///< file, path, digest, name, jobs [{name, result_digest, num_steps, reset?}]
-  planned,          ///< file, digest, origin_s, makespan_s, lower_bound_s, reason
+  run_started,     ///< format, saturn, pid, host: a controller took the directory
+  batch_accepted,  ///< file, path, digest, name, jobs [{name, result_digest, num_steps, reset?}]
+  planned,         ///< file, digest, origin_s, makespan_s, lower_bound_s, reason
+  introspected,    ///< trigger, old_plan, new_plan?, kept_s?, rearranged_s?, moved_s?, planned_s, cost_s,
+                 ///< margin_s, decision (keep, rearrange, move), reason, moves [{job, from, to, cost_s}],
+                 ///< estimates [{job, step_time_s, planned_step_time_s, num_timed, straggles}]
   attempt_started,  ///< technique, num_devices, num_ranks, device_class, node, devices [0 or "node:0"],
-                    ///< knobs, trial, from_step, to_step, resume_from, predicted_s, ranks [{pid,
-                    ///< start_ticks}]
+                    ///< knobs, trial, from_step, to_step, resume_from, predicted_s, predicted_step_s?,
+                    ///< predicted_start_s?, ranks [{pid, start_ticks}]
   training,         ///< step: the first step of the attempt, or the first after a save
-  progress,         ///< step, loss, step_time_s: now and then while training
+  progress,         ///< step, loss, step_time_s, pace {}?: now and then while training
   saving,           ///< step
   checkpoint,       ///< step, path, save_s
   metric,           ///< step, values {}
-  stopping,       ///< reason, next? (pending, paused or cancelled: what the job is once its ranks have ended)
+  stopping,       ///< reason, move?, next? (pending, paused or cancelled: what the job is once its ranks have
+                  ///< ended)
   attempt_ended,  ///< next (a JobState), class, message, step, retry_after_s?, drop_checkpoint?, metrics {}?,
-                  ///< times {}?, memory_peak_bytes?, host_memory_peak_bytes?
+                  ///< times {}?, pace {}?, memory_peak_bytes?, host_memory_peak_bytes?
   skipped,        ///< step, loss?, gradient_norm?: a number was not finite, and no weight was changed
   warning,  ///< step, about (checkpoint_not_saved; checkpoint_damaged: it goes on from `path`, of `step`),
             ///< class, message, path?: trouble that the rank lives with

@@ -21,6 +21,14 @@ struct RankProcess {
   std::uint64_t start_ticks = 0;  ///< field 22 of /proc/<pid>/stat
 };
 
+/// What the steps of an attempt took, without the first one.
+struct StepPace {
+  double typical_s = 0.0;      ///< median of the latest ones
+  double spread_s = 0.0;       ///< median absolute deviation of them, scaled to a standard deviation
+  double drift = 0.0;          ///< latest half over the half before, minus 1
+  std::int64_t num_timed = 0;  ///< 0: nothing is known yet
+};
+
 /// One launch of a job.
 struct Attempt {
   int number = 0;
@@ -35,12 +43,17 @@ struct Attempt {
   std::int64_t to_step = 0;
   std::string resume_from;
   double predicted_s = 0.0;
+  double predicted_step_s = 0.0;   ///< by the profile; 0 = not known
+  double predicted_start_s = 0.0;  ///< from launch to the beginning of the first step
   std::vector<RankProcess> ranks;
 
   double start_s = 0.0;
   std::optional<double> first_step_s;  ///< run time at the end of the first step
   std::optional<double> end_s;         ///< absent while it runs
   std::int64_t last_step = 0;
+  StepPace pace;
+  double save_s = 0.0;                ///< longest of its checkpoints
+  bool moves = false;                 ///< it was asked to stop in order to go on under another assignment
   bool requested = false;             ///< it was asked to stop: its end is no failure
   JobState next = JobState::pending;  ///< what the job is after a stop that was asked for
   std::string error_class;            ///< empty unless it failed
@@ -90,6 +103,8 @@ struct JobRecord {
   int num_failures() const;
   /// Steps up to `step` that were skipped.
   int num_skipped(std::int64_t step) const;
+  /// Times introspection moved it since the last reset.
+  int num_moves() const;
 };
 
 /// A batch whose jobs joined the run after its own.
@@ -109,6 +124,18 @@ struct PlanRecord {
   double time_s = 0.0;
 };
 
+/// What introspection found and decided.
+struct IntrospectionRecord {
+  double time_s = 0.0;
+  std::string trigger;
+  std::string decision;  ///< keep, rearrange, move
+  std::string reason;
+  double kept_s = 0.0;             ///< until the end, had the plan in force gone on
+  double planned_s = 0.0;          ///< until the end, under what was decided
+  double cost_s = 0.0;             ///< of all moves together, contained in `planned_s`
+  std::vector<std::string> moved;  ///< jobs
+};
+
 struct RunState {
   std::string batch_name;
   std::string batch_file;  ///< the copy in the run directory
@@ -118,6 +145,7 @@ struct RunState {
   std::vector<JobRecord> jobs;        ///< of the batch in force, in its order, then those that were added
   std::vector<plan::Device> drained;  ///< devices that take no new attempts
   std::vector<PlanRecord> plans;
+  std::vector<IntrospectionRecord> introspections;
   std::size_t num_plans_before = 0;  ///< plans of earlier controllers
   int controller_pid = 0;            ///< of the last controller
   std::string controller_host;

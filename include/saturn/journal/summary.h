@@ -36,6 +36,18 @@ struct JobSummary {
   std::string trouble() const;
 };
 
+/// A decision of introspection that changed the plan, and what came of it.
+struct IntrospectionSummary {
+  double time_s = 0.0;
+  std::string decision;  ///< rearrange, move
+  std::string trigger;
+  std::string reason;
+  std::vector<std::string> moved;          ///< jobs
+  double cost_s = 0.0;                     ///< of the moves, predicted
+  std::optional<double> predicted_gain_s;  ///< against the plan in force going on; nothing where it could not
+  std::optional<double> realised_gain_s;   ///< the same with the end as it was; once every job is done
+};
+
 struct Summary {
   std::string batch;
   std::string outcome;  ///< done, failed, interrupted, running
@@ -45,6 +57,8 @@ struct Summary {
   int num_plans = 0;
   std::optional<std::string> best_job;  ///< least validation loss (else train loss) of those done
   std::vector<JobSummary> jobs;
+  int num_looks = 0;  ///< introspections, also those that changed nothing
+  std::vector<IntrospectionSummary> introspections;
 
   /// predicted / measured - 1; nothing while unknown.
   std::optional<double> prediction_error() const;

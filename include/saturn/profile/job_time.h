@@ -32,6 +32,9 @@ struct RunningNow {
   std::string trial;
   std::vector<plan::Device> devices;
   double remaining_s = 0.0;
+  double slowdown = 1.0;     ///< its own steps over those of its trial: it takes that along when it moves
+  bool may_move = false;     ///< to another configuration or other devices, from `Remaining::from_step` on
+  double stop_cost_s = 0.0;  ///< of a move: until its devices are free with its checkpoint saved
 };
 
 /// What is left to plan of one job. A job that is not named has all its steps left and nothing struck.
@@ -46,14 +49,17 @@ struct Remaining {
 /// Steps of every job, from the data: batch::split_of and batch::steps_of.
 Result<std::map<std::string, std::int64_t>> num_steps_of(const batch::Batch& batch);
 
-/// The problem of planning what remains of `batch`. Of one technique on the same devices only knobs are left that
-/// no others beat in time, start and host memory together.
+/// Ids of the trials that a job may run as, where that is not the batch's to say (a bare table).
+using TrialsOf = std::map<std::string, std::vector<std::string>>;
+
+/// The problem of planning what remains of `batch`, by the profile as it was corrected. Of one technique on
+/// the same devices only knobs are left that no others beat in time, start and host memory together.
 ///
 /// Errors: Kind::infeasible, one for every job that no trial fits, at the job's line, with what each trial
 /// said.
 Result<plan::PlanProblem> to_plan_problem(const batch::Batch& batch, const Profile& profile,
                                           const std::map<std::string, std::int64_t>& num_steps,
                                           const std::map<std::string, Remaining>& remaining = {},
-                                          double origin_s = 0.0);
+                                          double origin_s = 0.0, const TrialsOf* trials_of = nullptr);
 
 }  // namespace saturn::profile

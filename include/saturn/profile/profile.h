@@ -61,6 +61,16 @@ struct Untried {
   std::string reason;
 };
 
+/// What runs found of a trial since it was measured; its own figures stay as they are.
+struct Correction {
+  std::string trial;              ///< id
+  double step_factor = 1.0;       ///< steps took so many times as long as in the trial
+  double spread = 0.0;            ///< of the factor, as a standard deviation relative to it
+  std::int64_t num_steps = 0;     ///< that were timed
+  std::optional<double> start_s;  ///< from launch to the beginning of the first step, without loading
+  std::optional<double> save_s;   ///< one checkpoint
+};
+
 /// What has to agree for a trial to be used again.
 struct Conditions {
   std::string fingerprint;   ///< devices::fingerprint
@@ -78,6 +88,7 @@ struct Profile {
   Conditions conditions;
   std::vector<Trial> trials;
   std::vector<Untried> untried;
+  std::vector<Correction> corrections;  ///< by what finished runs found, at most one for each trial
 
   const Trial* find_id(const std::string& id) const;
 };
@@ -93,6 +104,12 @@ Json to_json(const Profile& profile);
 /// Strict: types, ranges, unknown keys, duplicate ids; every fault at its pointer.
 Result<Profile> profile_from_json(const Json& document, const std::string& path);
 Result<Profile> read_profile(const std::string& path);
+
+/// The profile as it would be measured now. Trials that `corrections` name (before the profile's own, where
+/// both know a trial) take its times; other trials of their class follow the mean of the n observed factors,
+/// by n / (n + 1) of it in logarithms: a class is wrong as a whole as often as one of its configurations is.
+/// Trials that know no time to save or load get one by their memory.
+Profile corrected(const Profile& profile, const std::vector<Correction>& corrections);
 
 Conditions conditions_of(const batch::Batch& batch, const devices::Machine& machine);
 

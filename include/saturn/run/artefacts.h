@@ -17,6 +17,7 @@
 #include "saturn/plan/plan.h"
 #include "saturn/plan/problem.h"
 #include "saturn/plan/solve.h"
+#include "saturn/profile/job_time.h"
 #include "saturn/profile/measure.h"
 #include "saturn/worker/launcher.h"
 
@@ -57,12 +58,15 @@ struct Remainder {
   std::map<std::string, std::int64_t> steps_now;    ///< of running jobs, where later than the journal says
   double time_s = 0.0;                              ///< run time now, which becomes the plan's origin
   std::optional<std::int64_t> free_disk_bytes;      ///< where jobs keep their files; absent = not known
+  std::map<std::string, journal::StepPace> paces;   ///< of running jobs, where later than the journal says
+  bool may_move = false;                            ///< running jobs may be moved, at the price of moving
+  const profile::TrialsOf* trials_of = nullptr;     ///< null = as the batch says
 };
 
 /// Of the file system that holds the run directory; nothing where it cannot be told.
 std::optional<std::int64_t> free_disk_of(const std::string& directory);
 
-/// The problem of what remains; running jobs stay where they are.
+/// The problem of what remains; running jobs stay where they are, or may be moved from the step they are at.
 ///
 /// Errors: Kind::infeasible, as profile::to_plan_problem, one for each job that nothing fits.
 Result<plan::PlanProblem> remaining_problem(const Remainder& remainder);

@@ -17,7 +17,7 @@ class Planner {
  public:
   virtual ~Planner() = default;
 
-  /// `options.stop`, `on_progress` and `start_from` are not carried.
+  /// `options.stop` and `on_progress` are not carried; `start_from` is not looked at after the call.
   virtual Result<void> start(const plan::PlanProblem& problem, const plan::SolveOptions& options) = 0;
   virtual bool busy() const = 0;
   /// Readable when `take` may have something; -1 where there is nothing to wait on.

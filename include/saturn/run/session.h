@@ -37,7 +37,8 @@ struct Surroundings {
   journal::RunObserver* observer = nullptr;
   profile::ProfileObserver* profile_observer = nullptr;
   std::function<int()> stop_count;
-  std::vector<int> wake_fds;  ///< readable when `stop_count` has changed
+  std::vector<int> wake_fds;    ///< readable when `stop_count` has changed
+  double longest_wait_s = 1.0;  ///< of the run loop, where nothing comes and nothing is due
 };
 
 struct SessionResult {

@@ -65,6 +65,8 @@ struct ScriptRow {
 class ScriptedLauncher final : public Launcher {
  public:
   ScriptedLauncher(FakeClock& clock, std::vector<ScriptRow> table);
+  /// `script_of` says how each attempt goes, in place of a table.
+  ScriptedLauncher(FakeClock& clock, std::function<Script(const LaunchRequest&)> script_of);
   ~ScriptedLauncher() override;
 
   Result<std::vector<RankProcess>> launch(LaunchRequest request) override;
@@ -85,11 +87,12 @@ class ScriptedLauncher final : public Launcher {
  private:
   struct Attempt;
 
-  const Script& script_of(const LaunchRequest& request);
+  Script script_of(const LaunchRequest& request);
   void advance_attempt(Attempt& attempt, std::vector<WorkerEvent>& events);
 
   FakeClock& clock_;
   std::vector<ScriptRow> table_;
+  std::function<Script(const LaunchRequest&)> script_of_;
   std::map<std::string, Attempt> living_;
   std::map<std::pair<std::string, Mode>, int> num_launches_;
   std::vector<LaunchRequest> launched_;

@@ -1,0 +1,63 @@
+// Accepting a batch that has no file, a first plan, and the loop.
+
+#include "saturn/run/rehearse.h"
+
+#include "run/executor.h"
+#include "saturn/plan/check.h"
+
+namespace saturn::run {
+namespace {
+
+using journal::Event;
+using journal::EventKind;
+
+Result<void> accept(const Rehearsal& rehearsal, journal::RunDirectory& directory,
+                    journal::RunObserver& observer) {
+  Json jobs = Json::array();
+  for (const batch::Job& job : rehearsal.batch.jobs)
+    jobs.push_back(
+        {{"name", job.name}, {"result_digest", ""}, {"num_steps", rehearsal.num_steps.at(job.name)}});
+  Event accepted{.kind = EventKind::batch_accepted};
+  accepted.details = {{"file", ""},
+                      {"path", rehearsal.batch.path},
+                      {"digest", ""},
+                      {"name", rehearsal.batch.name},
+                      {"jobs", std::move(jobs)}};
+  SATURN_TRY(const Event appended, directory.append(std::move(accepted)));
+  observer.on_event(appended, directory.state());
+  return {};
+}
+
+}  // namespace
+
+Result<Rehearsed> rehearse(const Rehearsal& rehearsal, journal::RunDirectory& directory,
+                           const Surroundings& around) {
+  SATURN_TRY_VOID(directory.begin());
+  SATURN_TRY_VOID(accept(rehearsal, directory, *around.observer));
+  Execution execution{.batch = rehearsal.batch,
+                      .machine = &rehearsal.machine,
+                      .profile = &rehearsal.profile,
+                      .num_steps = rehearsal.num_steps,
+                      .trials_of = &rehearsal.trials_of};
+  for (const batch::Job& job : rehearsal.batch.jobs) execution.selected.insert(job.name);
+
+  SATURN_TRY(const plan::PlanProblem problem, remaining_problem({.batch = &execution.batch,
+                                                                 .profile = execution.profile,
+                                                                 .num_steps = &execution.num_steps,
+                                                                 .trials_of = execution.trials_of}));
+  SATURN_TRY_VOID(around.planner->start(problem, solve_options(execution.batch)));
+  std::optional<Result<plan::Plan>> planned = around.planner->take();
+  SATURN_CHECK(planned.has_value(), "a rehearsal's planner answers at once");
+  SATURN_TRY(execution.plan, *std::move(planned));
+  directory.start_clock();
+  SATURN_TRY_VOID(adopt_plan(execution.plan, {}, "the first", directory, *around.observer));
+
+  Rehearsed rehearsed{.first_plan = execution.plan};
+  journal::ControlBox box(directory.paths());
+  Executor executor(execution, directory, box, around);
+  SATURN_TRY_VOID(executor.run());
+  rehearsed.state = directory.state();
+  return rehearsed;
+}
+
+}  // namespace saturn::run

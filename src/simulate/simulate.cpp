@@ -1,0 +1,267 @@
+// A planning problem as a rehearsal: its jobs in strides, its configurations as trials, and a truth to play.
+
+#include "saturn/simulate/simulate.h"
+
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <numbers>
+
+#include "saturn/base/digest.h"
+#include "saturn/base/random.h"
+#include "saturn/run/planner.h"
+#include "saturn/run/rehearse.h"
+#include "saturn/worker/scripted_launcher.h"
+
+namespace saturn::simulate {
+namespace {
+
+constexpr std::int64_t kStrides = 64;  // of every job: a step of the simulation is so many of the job's
+constexpr double kPolls = 400.0;       // of the run loop over the planned makespan, where nothing happens
+constexpr double kDayS = 86400.0;
+
+// A directory that is gone with it; in memory where there is such a place, since every event is synced.
+class Scratch {
+ public:
+  Scratch() {
+    std::error_code ignored;
+    const std::filesystem::path shared = "/dev/shm";
+    const bool in_memory = std::filesystem::is_directory(shared, ignored) && ::access("/dev/shm", W_OK) == 0;
+    std::string pattern =
+        ((in_memory ? shared : std::filesystem::temp_directory_path()) / "saturn-simulate-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) != nullptr) path_ = pattern;
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// Plans at once, by the policy under test and by iterations, so that a simulation can be repeated.
+class PolicyPlanner final : public run::Planner {
+ public:
+  PolicyPlanner(std::string policy, std::int64_t iterations)
+      : policy_(std::move(policy)), iterations_(iterations), inner_(run::make_inline_planner()) {}
+
+  Result<void> start(const plan::PlanProblem& problem, const plan::SolveOptions& options) override {
+    plan::SolveOptions own = options;
+    own.policy = policy_;
+    own.iterations = iterations_;
+    own.time_limit_s = 60.0;
+    own.num_threads = 1;
+    own.baselines = false;
+    return inner_->start(problem, own);
+  }
+  bool busy() const override { return inner_->busy(); }
+  int fd() const override { return inner_->fd(); }
+  std::optional<Result<plan::Plan>> take() override { return inner_->take(); }
+  void cancel() override { inner_->cancel(); }
+
+ private:
+  std::string policy_;
+  std::int64_t iterations_;
+  std::unique_ptr<run::Planner> inner_;
+};
+
+std::uint64_t word_of(const std::string& text) {
+  std::uint64_t word = text.size();
+  for (const char c : text) word = mix_key(word, static_cast<unsigned char>(c));
+  return word;
+}
+
+// Standard normal, a pure function of its key (Box-Muller).
+double normal(std::uint64_t key) {
+  Random random(key);
+  const double radius = std::sqrt(-2.0 * std::log(1.0 - random.uniform()));
+  return radius * std::cos(2.0 * std::numbers::pi * random.uniform());
+}
+
+// Lognormal with mean 1.
+double factor(double deviation, std::uint64_t key) {
+  return deviation <= 0.0 ? 1.0 : std::exp(deviation * normal(key) - deviation * deviation / 2.0);
+}
+
+std::string id_of(const std::string& job, const plan::Configuration& configuration) {
+  return job + "/" + configuration.technique + "-x" + std::to_string(configuration.num_devices) + "r" +
+         std::to_string(configuration.num_ranks) + "-" + configuration.device_class + "-" +
+         configuration.knobs.dump();
+}
+
+devices::Machine machine_of(const plan::PlanProblem& problem) {
+  devices::Machine machine{.cpu_model = "simulated"};
+  for (const plan::Node& node : problem.nodes) {
+    devices::Node entry{.name = node.name, .device_class = node.device_class};
+    for (int i = 0; i < node.num_devices; ++i)
+      entry.devices.push_back({.index = i, .kind = "gpu", .device_class = node.device_class});
+    machine.nodes.push_back(std::move(entry));
+  }
+  return machine;
+}
+
+// What the planner is told of a configuration: its time in strides.
+profile::Trial trial_of(const plan::Job& job, const plan::Configuration& configuration,
+                        const Settings& settings) {
+  const bool states_cost = configuration.start_cost_s > 0.0;
+  return {.id = id_of(job.name, configuration),
+          .job_class = job.name,
+          .jobs = {job.name},
+          .configuration = {.technique = configuration.technique,
+                            .num_devices = configuration.num_devices,
+                            .num_ranks = configuration.num_ranks,
+                            .device_class = configuration.device_class,
+                            .knobs = configuration.knobs},
+          .outcome = profile::Outcome::ok,
+          .step_time_s = configuration.time_s / static_cast<double>(kStrides),
+          .start_time_s = states_cost ? configuration.start_cost_s : settings.start_s,
+          .save_time_s = settings.save_s,
+          .load_time_s = settings.save_s};
+}
+
+Result<run::Rehearsal> rehearsal_of(const plan::PlanProblem& problem, const Settings& settings) {
+  run::Rehearsal rehearsal;
+  rehearsal.batch.name = rehearsal.batch.path = problem.name;
+  rehearsal.batch.seed = settings.seed;
+  rehearsal.batch.plan.iterations = static_cast<int>(settings.iterations);
+  rehearsal.batch.run.introspect_every_s = settings.introspects ? settings.introspect_every_s : 0.0;
+  rehearsal.batch.run.max_moves = settings.max_moves;
+  rehearsal.batch.run.max_restarts = 1000;  // the machine's failures, not the job's
+  if (settings.truth.failures_per_day > 0.0) rehearsal.batch.run.checkpoint_every = kStrides / 16;
+  rehearsal.batch.data["simulated"].name = "simulated";
+  rehearsal.machine = rehearsal.profile.machine = machine_of(problem);
+  Diagnostics faults;
+  for (const plan::Job& job : problem.jobs) {
+    if (job.running || !job.after.empty() || job.release_s > 0.0 || job.deadline_s) {
+      faults.push_back(
+          {.where = problem.name,
+           .what = "job " + in_quotes(job.name) + " runs already, waits for others or has a deadline",
+           .expected = "jobs that are free to start at once"});
+      continue;
+    }
+    batch::Job entry;
+    entry.name = job.name;
+    entry.data = "simulated";
+    rehearsal.batch.jobs.push_back(std::move(entry));
+    rehearsal.num_steps[job.name] = kStrides;
+    std::vector<std::string>& trials = rehearsal.trials_of[job.name];
+    for (const plan::Configuration& configuration : job.configurations) {
+      profile::Trial trial = trial_of(job, configuration, settings);
+      // A table may list a configuration twice: the faster one counts.
+      const auto same = std::find_if(rehearsal.profile.trials.begin(), rehearsal.profile.trials.end(),
+                                     [&](const profile::Trial& known) { return known.id == trial.id; });
+      if (same != rehearsal.profile.trials.end()) {
+        same->step_time_s = std::min(same->step_time_s, trial.step_time_s);
+        continue;
+      }
+      trials.push_back(trial.id);
+      rehearsal.profile.trials.push_back(std::move(trial));
+    }
+  }
+  if (!faults.empty()) return faults;
+  return rehearsal;
+}
+
+// How an attempt goes in truth.
+worker::Script script_of(const worker::LaunchRequest& request, const profile::Profile& profile,
+                         const Settings& settings) {
+  const worker::Assign& assign = request.ranks.front();
+  const std::string job = assign.job["name"].get<std::string>();
+  Diagnostics faults;
+  const batch::Configuration configuration =
+      batch::configuration_from_json(JsonReader(assign.configuration, "assign", "", faults));
+  const std::string id = id_of(job, {.technique = configuration.technique,
+                                     .num_devices = configuration.num_devices,
+                                     .num_ranks = configuration.num_ranks,
+                                     .device_class = configuration.device_class,
+                                     .knobs = configuration.knobs});
+  const profile::Trial* const trial = profile.find_id(id);
+  SATURN_CHECK(faults.empty() && trial != nullptr, "what is launched is one of the trials");
+
+  const Truth& truth = settings.truth;
+  const std::uint64_t job_key = mix_key(settings.seed, word_of(job));
+  const std::uint64_t key = mix_key(settings.seed, word_of(id));
+  const double typical_s =
+      trial->step_time_s * factor(truth.job_error, job_key) * factor(truth.configuration_error, key);
+  const double drift = truth.drift * normal(mix_key(job_key, 1));
+  worker::Script script{
+      .start_s = trial->start_time_s, .load_s = trial->load_time_s, .save_s = trial->save_time_s};
+  script.step_time_s_of = [=, noise = truth.step_noise](std::int64_t step) {
+    const double done = static_cast<double>(step) / static_cast<double>(kStrides);
+    return typical_s * std::max(0.1, 1.0 + drift * done) *
+           factor(noise, mix_key(key, static_cast<std::uint64_t>(step)));
+  };
+  if (truth.failures_per_day > 0.0) {
+    const double rate_per_s = truth.failures_per_day / kDayS * static_cast<double>(configuration.num_devices);
+    const double after_s =
+        -std::log(1.0 - Random(mix_key(key, word_of(request.attempt))).uniform()) / rate_per_s;
+    const double strides = std::min(after_s / typical_s, static_cast<double>(kStrides));
+    script.fault = worker::ScriptedFault{.kind = worker::ScriptedFault::Kind::death,
+                                         .after_step = assign.from_step + static_cast<std::int64_t>(strides)};
+    // What lives past its last step does not fail.
+    if (script.fault->after_step >= assign.to_step) script.fault.reset();
+  }
+  return script;
+}
+
+}  // namespace
+
+Distribution::Distribution(std::vector<double> values) : sorted(std::move(values)) {
+  std::sort(sorted.begin(), sorted.end());
+}
+
+double Distribution::mean() const {
+  double sum = 0.0;
+  for (const double value : sorted) sum += value;
+  return sorted.empty() ? 0.0 : sum / static_cast<double>(sorted.size());
+}
+
+double Distribution::at(double share) const {
+  if (sorted.empty()) return 0.0;
+  const double last = static_cast<double>(sorted.size() - 1);
+  return sorted[static_cast<std::size_t>(std::lround(std::clamp(share, 0.0, 1.0) * last))];
+}
+
+Result<Outcome> simulate(const plan::PlanProblem& problem, const Settings& settings) {
+  if (Diagnostics faults = plan::validate(problem); !faults.empty()) return faults;
+  SATURN_TRY(const run::Rehearsal rehearsal, rehearsal_of(problem, settings));
+  const Scratch scratch;
+  if (scratch.path().empty()) {
+    return Diagnostic{.kind = Kind::machine,
+                      .what = "no directory can be made for the simulation's journal",
+                      .expected = "a place for files in /dev/shm or $TMPDIR"};
+  }
+  FakeClock clock;
+  worker::ScriptedLauncher launcher(clock, [&](const worker::LaunchRequest& request) {
+    return script_of(request, rehearsal.profile, settings);
+  });
+  PolicyPlanner planner(settings.policy, settings.iterations);
+  journal::SilentRunObserver observer;
+  SATURN_TRY(journal::RunDirectory directory, journal::RunDirectory::open(scratch.path() + "/run", clock));
+  const double longest_wait_s = std::max(0.25, plan::quick_bound_s(problem) / kPolls);
+  SATURN_TRY(const run::Rehearsed rehearsed, run::rehearse(rehearsal, directory,
+                                                           {.launcher = &launcher,
+                                                            .clock = &clock,
+                                                            .planner = &planner,
+                                                            .observer = &observer,
+                                                            .longest_wait_s = longest_wait_s}));
+  Outcome outcome{.planned_s = rehearsed.first_plan.makespan_s,
+                  .num_looks = static_cast<int>(rehearsed.state.introspections.size())};
+  for (const journal::JobRecord& record : rehearsed.state.jobs) {
+    SATURN_CHECK(record.state == journal::JobState::done, "a simulated job ends");
+    for (const journal::Attempt& attempt : record.attempts)
+      outcome.makespan_s = std::max(outcome.makespan_s, attempt.end_s.value_or(0.0));
+    outcome.num_moves += record.num_moves();
+    outcome.num_failures += record.num_failures();
+  }
+  return outcome;
+}
+
+}  // namespace saturn::simulate
