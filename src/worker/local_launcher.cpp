@@ -405,14 +405,20 @@ void LocalLauncher::bury(Worker& worker, const siginfo_t& how, std::vector<Worke
   events.push_back({.attempt = worker.attempt, .rank = worker.rank, .time_s = clock_.now_s(), .what = ended});
 }
 
-// What is killed may have started another meanwhile: a pass that finds nobody new is the last.
+// What is killed may have started another meanwhile: a pass that finds nobody new is the last, and nobody of
+// ours that executes a program just then, who has no mark to be found by.
 void LocalLauncher::end_descendants(const std::string& mark) {
+  constexpr int kMaxWaits = 1000;  // half a second: a program may have been given no environment at all
   std::set<pid_t> ended;
-  std::size_t num_before = 0;
-  do {
-    num_before = ended.size();
-    for (const pid_t pid : end_marked(mark)) ended.insert(pid);
-  } while (ended.size() > num_before);
+  for (int waits = 0; waits < kMaxWaits;) {
+    const std::size_t num_before = ended.size();
+    std::vector<pid_t> unsettled;
+    for (const pid_t pid : end_marked(mark, &unsettled)) ended.insert(pid);
+    if (ended.size() > num_before) continue;
+    if (std::none_of(unsettled.begin(), unsettled.end(), &is_descendant)) break;
+    ++waits;
+    ::usleep(500);
+  }
   for (const pid_t pid : ended) orphans_.push_back({pid, clock_.now_s() + kOrphanS});
 }
 

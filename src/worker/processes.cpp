@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -121,10 +122,28 @@ std::uint64_t value_of(const std::string& content, const std::string& name) {
   return value;
 }
 
-bool carries(pid_t pid, const std::string& mark) {
-  const std::string variables = read_proc("/proc/" + std::to_string(pid) + "/environ");
-  return variables.compare(0, mark.size(), mark) == 0 ||
-         variables.find(std::string(1, '\0') + mark) != std::string::npos;
+bool carries(const std::string& environment, const std::string& mark) {
+  return environment.compare(0, mark.size(), mark) == 0 ||
+         environment.find(std::string(1, '\0') + mark) != std::string::npos;
+}
+
+// The dead and threads of the kernel have no memory.
+bool is_ours_with_memory(const std::string& directory) {
+  struct stat status {};
+  return ::stat(directory.c_str(), &status) == 0 && status.st_uid == ::geteuid() &&
+         std::atol(read_proc(directory + "/statm").c_str()) > 0;
+}
+
+// Field `number` of /proc/PID/stat, from the third on; 0 where there is no such process.
+std::uint64_t stat_field(pid_t pid, int number) {
+  const std::string stat = read_proc("/proc/" + std::to_string(pid) + "/stat");
+  // The name in parentheses may hold anything; fields are counted from the last one, which ends field 2.
+  std::size_t at = stat.rfind(')');
+  for (int field = 2; field < number && at != std::string::npos; ++field) at = stat.find(' ', at + 1);
+  if (at == std::string::npos) return 0;
+  std::uint64_t value = 0;
+  std::from_chars(stat.data() + at + 1, stat.data() + stat.size(), value);
+  return value;
 }
 
 // The guardian's life. It holds nothing of the controller's: no lock, no socket, no directory, no terminal.
@@ -141,7 +160,11 @@ bool carries(pid_t pid, const std::string& mark) {
   }
   // What dies may be starting something; a pass that finds nothing ends it.
   constexpr int kMaxPasses = 200;
-  for (int pass = 0; n == 0 && pass < kMaxPasses && !end_marked(mark).empty(); ++pass) ::usleep(5000);
+  for (int pass = 0; n == 0 && pass < kMaxPasses; ++pass) {
+    std::vector<pid_t> unsettled;
+    if (end_marked(mark, &unsettled).empty() && unsettled.empty()) break;
+    ::usleep(5000);
+  }
   ::_exit(0);
 }
 
@@ -185,14 +208,7 @@ FileDescriptor open_pidfd(pid_t pid) {
 }
 
 std::uint64_t start_ticks_of(pid_t pid) {
-  const std::string stat = read_proc("/proc/" + std::to_string(pid) + "/stat");
-  // The name in parentheses may hold anything; fields are counted from the last one, which ends field 2.
-  std::size_t at = stat.rfind(')');
-  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = stat.find(' ', at + 1);
-  if (at == std::string::npos) return 0;
-  std::uint64_t ticks = 0;
-  std::from_chars(stat.data() + at + 1, stat.data() + stat.size(), ticks);
-  return ticks;
+  return stat_field(pid, 22);
 }
 
 Result<FileDescriptor> open_log(const std::string& path) {
@@ -201,22 +217,38 @@ Result<FileDescriptor> open_log(const std::string& path) {
   return log;
 }
 
-std::vector<pid_t> processes_marked(const std::string& mark) {
+std::vector<pid_t> processes_marked(const std::string& mark, std::vector<pid_t>* unsettled) {
   std::vector<pid_t> found;
   DIR* processes = ::opendir("/proc");
   if (processes == nullptr) return found;
   while (const dirent* entry = ::readdir(processes)) {
     const pid_t pid = static_cast<pid_t>(std::atoi(entry->d_name));
-    if (pid > 1 && pid != ::getpid() && carries(pid, mark)) found.push_back(pid);
+    if (pid <= 1 || pid == ::getpid()) continue;
+    const std::string directory = "/proc/" + std::to_string(pid);
+    const std::string environment = read_proc(directory + "/environ");
+    if (carries(environment, mark)) {
+      found.push_back(pid);
+    } else if (unsettled != nullptr && environment.empty() && is_ours_with_memory(directory)) {
+      unsettled->push_back(pid);
+    }
   }
   ::closedir(processes);
   return found;
 }
 
-std::vector<pid_t> end_marked(const std::string& mark) {
-  std::vector<pid_t> ended = processes_marked(mark);
+std::vector<pid_t> end_marked(const std::string& mark, std::vector<pid_t>* unsettled) {
+  std::vector<pid_t> ended = processes_marked(mark, unsettled);
   for (const pid_t pid : ended) ::kill(pid, SIGKILL);
   return ended;
+}
+
+bool is_descendant(pid_t pid) {
+  constexpr int kMaxGenerations = 1000;
+  for (int i = 0; i < kMaxGenerations && pid > 1; ++i) {
+    pid = static_cast<pid_t>(stat_field(pid, 4));
+    if (pid == ::getpid()) return true;
+  }
+  return false;
 }
 
 std::uint64_t num_oom_kills() {

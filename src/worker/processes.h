@@ -44,10 +44,17 @@ Result<FileDescriptor> open_log(const std::string& path);
 
 /// Processes of this user whose environment holds `mark` ("NAME=value" or its beginning), except the caller;
 /// the dead that nobody has waited for have no environment.
-std::vector<pid_t> processes_marked(const std::string& mark);
+///
+/// A process has none either while it executes a program, from the old one's until the new one is loaded.
+/// Those of this user that have memory but no environment are `unsettled`: look again, they may carry the
+/// mark.
+std::vector<pid_t> processes_marked(const std::string& mark, std::vector<pid_t>* unsettled = nullptr);
 
 /// Kills them all and returns them.
-std::vector<pid_t> end_marked(const std::string& mark);
+std::vector<pid_t> end_marked(const std::string& mark, std::vector<pid_t>* unsettled = nullptr);
+
+/// Whether `pid` is a child of the caller, or of one of its children, and so on.
+bool is_descendant(pid_t pid);
 
 /// Times that the kernel has killed a process for want of memory; 0 where it does not say.
 std::uint64_t num_oom_kills();
