@@ -15,6 +15,7 @@
 #include "saturn/plan/explain.h"
 #include "saturn/profile/job_time.h"
 #include "saturn/run/artefacts.h"
+#include "saturn/run/progress.h"
 #include "saturn/view/gantt_text.h"
 #include "saturn/view/plan_diff.h"
 #include "saturn/view/text.h"
@@ -125,8 +126,9 @@ Result<int> plan_batch(const PlanBatchArgs& args, const SolverArgs& solver, cons
   // 2. The problem of what is left.
   SATURN_TRY(const auto num_steps, profile::num_steps_of(stage.batch));
   SATURN_TRY(const journal::RunState state, state_for(stage.batch, held.state()));
+  const profile::Profile estimates = run::estimates_of(measured.profile, state);
   SATURN_TRY(plan::PlanProblem problem, run::remaining_problem({.batch = &stage.batch,
-                                                                .profile = &measured.profile,
+                                                                .profile = &estimates,
                                                                 .num_steps = &num_steps,
                                                                 .state = &state,
                                                                 .time_s = held.time_s()}));

@@ -42,7 +42,7 @@ const batch::Job& Executor::job_of(const std::string& name) const {
 
 Remainder Executor::remainder() {
   const std::map<std::string, journal::StepPace> paces = this->paces();
-  estimates_ = profile::corrected(*execution_.profile, corrections_of(directory_.state(), paces));
+  estimates_ = estimates_of(*execution_.profile, directory_.state(), paces);
   Remainder remainder{.batch = &execution_.batch,
                       .profile = &estimates_,
                       .num_steps = &execution_.num_steps,

@@ -28,12 +28,13 @@ Result<void> append(Event event, journal::RunDirectory& directory, journal::RunO
 
 }  // namespace
 
-Remainder Preparation::remainder() const {
+Remainder Preparation::remainder() {
+  estimates_ = estimates_of(profile_, directory_.state());
   std::vector<plan::Device> excluded = execution_.excluded;
   const std::vector<plan::Device>& drained = directory_.state().drained;
   excluded.insert(excluded.end(), drained.begin(), drained.end());
   return {.batch = &execution_.batch,
-          .profile = &profile_,
+          .profile = &estimates_,
           .num_steps = &execution_.num_steps,
           .state = &directory_.state(),
           .selected = &execution_.selected,

@@ -32,7 +32,7 @@ class Preparation {
   Result<plan::Plan> named_plan() const;
   std::optional<plan::Plan> plan_of_directory();
   Result<plan::Plan> wait_for_plan();
-  Remainder remainder() const;
+  Remainder remainder();
 
   const SessionRequest& request_;
   journal::RunDirectory& directory_;
@@ -40,6 +40,7 @@ class Preparation {
   const Surroundings& around_;
   Execution& execution_;
   profile::Profile profile_;
+  profile::Profile estimates_;  // the profile as earlier attempts of this run have corrected it
 };
 
 }  // namespace saturn::run

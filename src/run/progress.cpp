@@ -135,6 +135,11 @@ std::vector<profile::Correction> corrections_of(const journal::RunState& state,
   return corrections;
 }
 
+profile::Profile estimates_of(const profile::Profile& measured, const journal::RunState& state,
+                              const std::map<std::string, StepPace>& live) {
+  return profile::corrected(measured, corrections_of(state, live));
+}
+
 double remaining_s(const batch::Job& job, const batch::RunSettings& run, const profile::Trial& trial,
                    const StepPace& pace, std::int64_t step, std::int64_t num_steps) {
   profile::Trial own = trial;

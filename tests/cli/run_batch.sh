@@ -46,6 +46,10 @@ run 0 "$SATURN" status runs/small
 has out "small: done" 30/30
 run 0 "$SATURN" log runs/small one
 has out "attempt 1"
+run 0 "$SATURN" accuracy runs/small
+has out "typical error: step" "makespan"
+run 0 "$SATURN" accuracy runs/small --json
+has out '"typical_error"' '"memory_bytes"'
 run 0 "$SATURN" best runs/small
 has out "best: " runs/small/jobs/
 run 0 "$SATURN" best runs/small --metric train_loss --json

@@ -38,6 +38,10 @@ inline constexpr std::int64_t kFewestTimedSteps = 5;
 std::vector<profile::Correction> corrections_of(const journal::RunState& state,
                                                 const std::map<std::string, journal::StepPace>& live = {});
 
+/// `measured` as it would be measured now, by what the run has found.
+profile::Profile estimates_of(const profile::Profile& measured, const journal::RunState& state,
+                              const std::map<std::string, journal::StepPace>& live = {});
+
 /// Jobs whose running attempt is slower than the median of the others that run as the same trial by more than
 /// a quarter and three times the spread: it is the device, not the configuration.
 std::vector<std::string> stragglers(const journal::RunState& state,
