@@ -78,6 +78,7 @@ class Pipeline {
   void construct() {
     incumbent_.raise_bound(simple_bound_s(reduced_), "area");
     incumbent_.offer(current_practice(reduced_), "list");
+    if (incumbent_.finished()) return;
     incumbent_.offer(
         best_list(reduced_, capped_allotments(reduced_), [this] { return incumbent_.finished(); }), "list");
     if (incumbent_.finished()) return;
