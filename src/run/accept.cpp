@@ -8,6 +8,8 @@
 
 #include "saturn/base/files.h"
 #include "saturn/batch/identity.h"
+#include "saturn/checkpoint/shelf.h"
+#include "saturn/run/decide.h"
 #include "saturn/worker/survivors.h"
 
 namespace saturn::run {
@@ -18,6 +20,7 @@ using journal::EventKind;
 using journal::JobRecord;
 
 constexpr const char* kJobFormat = "saturn.job/1";
+constexpr const char* kCheckpoints = "checkpoints";
 constexpr std::size_t kMostChanges = 3;
 
 Json description_of(const batch::Job& job, const batch::DataSource& data, const std::string& result_digest) {
@@ -68,6 +71,15 @@ std::string what_changed(const std::string& kept_path, const Json& now) {
   return changes.empty() ? "the content of its data or of its initial weights changed" : changes;
 }
 
+// A checkpoint that the ranks had published when their controller ended before it journaled that. It must be
+// gone on from: those that the journal knows may have been pruned for it.
+std::optional<std::int64_t> untold_checkpoint(const JobRecord& record, const std::string& shelf) {
+  const std::optional<std::int64_t> step = checkpoint::latest_in(shelf);
+  if (!step || *step <= std::max(resume_step(record), record.attempts.back().from_step)) return std::nullopt;
+  const bool whole = checkpoint::read_manifest(join_path(shelf, checkpoint::name_of_step(*step))).ok();
+  return whole ? step : std::nullopt;
+}
+
 Result<std::string> write_batch_copy(const batch::Batch& batch, const journal::RunPaths& paths) {
   const std::string path = paths.batch(paths.last_batch() + 1);
   SATURN_TRY_VOID(write_whole(path, batch.text));
@@ -96,12 +108,23 @@ Result<void> recover(journal::RunDirectory& directory, journal::RunObserver& obs
     const int ended = worker::end_survivors(ranks);
     if (ended > 0)
       observer.on_note("ended " + std::to_string(ended) + " processes that outlived the last controller");
+    std::int64_t last_step = attempt.last_step;
+    const std::string shelf = join_path(directory.paths().job(name), kCheckpoints);
+    if (const std::optional<std::int64_t> step = untold_checkpoint(record, shelf)) {
+      last_step = std::max(last_step, *step);
+      Event saved{.kind = EventKind::checkpoint, .job = name, .attempt = attempt.number};
+      saved.details = {{"step", *step},
+                       {"path", join_path(kCheckpoints, checkpoint::name_of_step(*step))},
+                       {"save_s", record.checkpoint ? record.checkpoint->save_s : 0.0}};
+      SATURN_TRY(const Event appended, directory.append(std::move(saved)));
+      observer.on_event(appended, directory.state());
+    }
     Event lost{.kind = EventKind::attempt_ended, .job = name, .attempt = attempt.number};
     // What was asked for the job before its controller died still holds.
     lost.details = {{"next", journal::to_string(attempt.next)},
                     {"class", ""},
                     {"message", "its controller ended before it"},
-                    {"step", attempt.last_step}};
+                    {"step", last_step}};
     SATURN_TRY(const Event appended, directory.append(std::move(lost)));
     observer.on_event(appended, directory.state());
   }

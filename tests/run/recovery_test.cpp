@@ -1,11 +1,13 @@
 // Faults while running, one by one: what happens to the job, and that the others do not notice.
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <set>
 
 #include "saturn/run/session.h"
+#include "tests/checkpoint/shards.h"
 #include "tests/support/scripted_run.h"
 
 namespace saturn::run {
@@ -407,6 +409,37 @@ TEST_SUITE("run") {
     // 5 s, two steps of the 30 s that were seen, three saves of the 0.1 s that were measured; then TERM and
     // KILL.
     CHECK(paper.clock().now_s() - asked_s <= 5.0 + 60.0 + 0.3 + 1.0);
+  }
+
+  TEST_CASE("run/recovery: what was saved before the controller died and not journaled is gone on from") {
+    struct Row {
+      std::string label;
+      std::int64_t saved;  ///< on disk when the controller dies; the journal knows of step 5
+      bool damaged = false;
+      std::int64_t want = 0;
+    };
+    for (const Row& row : {Row{"newer", 10, false, 10}, Row{"newer without a whole manifest", 10, true, 5},
+                           Row{"older", 3, false, 5}}) {
+      CAPTURE(row.label);
+      ScriptedRun paper;
+      paper.observer.after_event = [](const journal::Event& event) {
+        if (event.kind == EventKind::checkpoint && event.job == "b") throw Crash{};
+      };
+      CHECK_THROWS_AS((void)paper.run(), Crash);
+      paper.observer.after_event = nullptr;
+      REQUIRE(paper.state().find("b")->checkpoint->step == 5);
+      const std::string saved =
+          paper.paths().job("b") + "/checkpoints/" + checkpoint::name_of_step(row.saved);
+      REQUIRE(testing::save_made_up(saved, row.saved).ok());
+      if (row.damaged) REQUIRE(::truncate((saved + "/manifest.json").c_str(), 9) == 0);
+      REQUIRE(paper.run().ok());
+      REQUIRE(!paper.trained("b").empty());
+      const worker::Assign assign = paper.trained("b").front().ranks.front();
+      CHECK(assign.from_step == row.want);
+      CHECK(assign.resume_from ==
+            paper.paths().job("b") + "/checkpoints/" + checkpoint::name_of_step(row.want));
+      CHECK(paper.state().find("b")->state == JobState::done);
+    }
   }
 
   TEST_CASE("run/recovery: a controller that dies after any event is followed by one that ends the same") {
