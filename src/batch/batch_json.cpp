@@ -8,7 +8,7 @@
 namespace saturn::batch {
 namespace {
 
-constexpr DataKind kDataKinds[] = {DataKind::text, DataKind::tokens};
+constexpr DataKind kDataKinds[] = {DataKind::text, DataKind::tokens, DataKind::images};
 constexpr Amount::Unit kUnits[] = {Amount::Unit::epochs, Amount::Unit::steps, Amount::Unit::tokens};
 
 // Reads one of the names that `name_of` gives.
@@ -62,15 +62,64 @@ int int_at(JsonReader& reader, const char* key, std::int64_t least) {
   return static_cast<int>(value);
 }
 
+// A list of the channels' numbers.
+std::vector<double> numbers_at(JsonReader& reader, const char* key) {
+  std::vector<double> numbers;
+  for (const Json& one : reader.array(key)) {
+    if (one.is_number()) {
+      numbers.push_back(one.get<double>());
+    } else {
+      reader.fault(key, one.dump() + " stands here", "numbers");
+    }
+  }
+  return numbers;
+}
+
+Json to_json(const ImageSettings& images) {
+  return {{"size", images.size},
+          {"channels", images.channels},
+          {"resize", images.resize},
+          {"least_area", images.least_area},
+          {"most_area", images.most_area},
+          {"flip", images.flip},
+          {"mean", images.mean},
+          {"deviation", images.deviation},
+          {"max_corrupt", images.max_corrupt},
+          {"classes", images.classes}};
+}
+
+ImageSettings images_from(JsonReader reader) {
+  ImageSettings images;
+  images.size = int_at(reader, "size", 1);
+  images.channels = int_at(reader, "channels", 1);
+  images.resize = int_at(reader, "resize", 0);
+  images.least_area = reader.number("least_area");
+  images.most_area = reader.number("most_area");
+  images.flip = reader.boolean_or("flip", true);
+  images.mean = numbers_at(reader, "mean");
+  images.deviation = numbers_at(reader, "deviation");
+  images.max_corrupt = int_at(reader, "max_corrupt", 0);
+  images.classes = strings_at(reader, "classes");
+  const auto num_channels = static_cast<std::size_t>(images.channels);
+  if ((images.channels != 1 && images.channels != 3) || images.mean.size() != num_channels ||
+      images.deviation.size() != num_channels)
+    reader.fault("channels", std::to_string(images.channels) + " channels",
+                 "1 or 3, with as many means and deviations");
+  reader.finish();
+  return images;
+}
+
 Json to_json(const Optimizer& optimizer) {
-  return {{"kind", optimizer.kind},
-          {"lr", optimizer.lr},
-          {"weight_decay", optimizer.weight_decay},
-          {"beta1", optimizer.beta1},
-          {"beta2", optimizer.beta2},
-          {"eps", optimizer.eps},
-          {"momentum", optimizer.momentum},
-          {"clip_norm", optimizer.clip_norm}};
+  Json json = {{"kind", optimizer.kind},
+               {"lr", optimizer.lr},
+               {"weight_decay", optimizer.weight_decay},
+               {"beta1", optimizer.beta1},
+               {"beta2", optimizer.beta2},
+               {"eps", optimizer.eps},
+               {"momentum", optimizer.momentum},
+               {"clip_norm", optimizer.clip_norm}};
+  if (optimizer.nesterov) json["nesterov"] = true;
+  return json;
 }
 
 Optimizer optimizer_from(JsonReader reader) {
@@ -82,6 +131,7 @@ Optimizer optimizer_from(JsonReader reader) {
   optimizer.beta2 = reader.number("beta2");
   optimizer.eps = reader.number("eps");
   optimizer.momentum = reader.number("momentum");
+  optimizer.nesterov = reader.boolean_or("nesterov", false);
   optimizer.clip_norm = reader.number("clip_norm");
   reader.finish();
   return optimizer;
@@ -109,7 +159,7 @@ Schedule schedule_from(JsonReader reader) {
 }  // namespace
 
 const char* name_of(DataKind kind) {
-  return kind == DataKind::text ? "text" : "tokens";
+  return kind == DataKind::text ? "text" : kind == DataKind::tokens ? "tokens" : "images";
 }
 
 const char* name_of(Amount::Unit unit) {
@@ -128,7 +178,7 @@ bool DataSource::operator==(const DataSource& other) const {
   return name == other.name && kind == other.kind && files == other.files &&
          validation_files == other.validation_files && validation_share == other.validation_share &&
          tokenizer == other.tokenizer && sequence_length == other.sequence_length &&
-         vocabulary_size == other.vocabulary_size;
+         vocabulary_size == other.vocabulary_size && images == other.images;
 }
 
 bool TechniqueLibrary::operator==(const TechniqueLibrary& other) const {
@@ -139,20 +189,23 @@ bool Job::operator==(const Job& other) const {
   return name == other.name && model == other.model && data == other.data && amount == other.amount &&
          batch_size == other.batch_size && micro_batches == other.micro_batches &&
          precision == other.precision && gradient_precision == other.gradient_precision &&
-         dropout == other.dropout && evaluate_every == other.evaluate_every &&
+         dropout == other.dropout && label_smoothing == other.label_smoothing &&
+         new_head == other.new_head && evaluate_every == other.evaluate_every &&
          techniques == other.techniques && devices == other.devices && libraries == other.libraries &&
          optimizer == other.optimizer && schedule == other.schedule && seed == other.seed;
 }
 
 Json to_json(const DataSource& data) {
-  return {{"name", data.name},
-          {"kind", name_of(data.kind)},
-          {"files", data.files},
-          {"validation_files", data.validation_files},
-          {"validation_share", data.validation_share},
-          {"tokenizer", data.tokenizer},
-          {"sequence_length", data.sequence_length},
-          {"vocabulary_size", data.vocabulary_size}};
+  Json json = {{"name", data.name},
+               {"kind", name_of(data.kind)},
+               {"files", data.files},
+               {"validation_files", data.validation_files},
+               {"validation_share", data.validation_share},
+               {"tokenizer", data.tokenizer},
+               {"sequence_length", data.sequence_length},
+               {"vocabulary_size", data.vocabulary_size}};
+  if (data.kind == DataKind::images) json["images"] = to_json(data.images);
+  return json;
 }
 
 Result<DataSource> data_source_from_json(const Json& document, const std::string& path) {
@@ -165,8 +218,10 @@ Result<DataSource> data_source_from_json(const Json& document, const std::string
   data.validation_files = strings_at(reader, "validation_files");
   data.validation_share = reader.number("validation_share");
   data.tokenizer = reader.string("tokenizer");
-  data.sequence_length = int_at(reader, "sequence_length", 1);
+  const bool images = data.kind == DataKind::images;
+  data.sequence_length = int_at(reader, "sequence_length", images ? 0 : 1);
   data.vocabulary_size = int_at(reader, "vocabulary_size", 1);
+  if (images) data.images = images_from(reader.child("images"));
   reader.finish();
   if (!(data.validation_share >= 0.0 && data.validation_share < 1.0)) {
     reader.fault("validation_share", "a share of " + std::to_string(data.validation_share),
@@ -192,6 +247,8 @@ Json to_json(const Job& job) {
                {"schedule", to_json(job.schedule)},
                {"seed", job.seed}};
   if (job.gradient_precision != Job{}.gradient_precision) json["gradient_precision"] = job.gradient_precision;
+  if (job.label_smoothing != 0.0) json["label_smoothing"] = job.label_smoothing;
+  if (job.new_head) json["new_head"] = true;
   for (const TechniqueLibrary& library : job.libraries)
     json["libraries"].push_back({{"name", library.name}, {"path", library.path}, {"digest", library.digest}});
   return json;
@@ -213,6 +270,8 @@ Result<Job> job_from_json(const Json& document, const std::string& path) {
   job.precision = reader.string("precision");
   if (reader.has("gradient_precision")) job.gradient_precision = reader.string("gradient_precision");
   job.dropout = reader.number("dropout");
+  if (reader.has("label_smoothing")) job.label_smoothing = reader.number("label_smoothing");
+  job.new_head = reader.boolean_or("new_head", false);
   job.evaluate_every = int_at(reader, "evaluate_every", 0);
   job.techniques = strings_at(reader, "techniques");
   for (const Json& count : reader.array("devices")) {

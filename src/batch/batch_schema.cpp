@@ -64,15 +64,21 @@ TableSchema data_table() {
       table("data", "A data source; jobs name it by the NAME in [data.NAME].", TableSchema::Form::named);
   schema.required = true;
   Keys<DataDraft>(schema)
-      .required("kind", one_of({"text", "tokens"}), SATURN_AT(kind),
-                "text: a text file; tokens: .bin shards as nanoGPT or llm.c write them")
-      .required("path", like(text("a path, relative to this file"), "\"corpus.txt\""), SATURN_AT(path),
-                "a file, or a pattern such as \"train_*.bin\"")
+      .required("kind", one_of({"text", "tokens", "images"}), SATURN_AT(kind),
+                "text: a text file; tokens: .bin shards as nanoGPT or llm.c write them; images: JPEG and PNG")
+      .required(
+          "path", like(text("a path, relative to this file"), "\"corpus.txt\""), SATURN_AT(path),
+          "a file, or a pattern such as \"train_*.bin\"; images: a folder with one folder for each class, or "
+          "WebDataset's tar shards")
       .key("tokenizer", like(text("bytes or a path, relative to this file"), "\"bytes\""),
            SATURN_AT(tokenizer),
            "text only: \"bytes\", or a tokenizer.json, a SentencePiece model, or a directory that holds one")
-      .required("sequence_length", like(integer(1, 1 << 20), "128"), SATURN_AT(sequence_length),
-                "tokens of one sample")
+      .custom(
+          "sequence_length", like(integer(1, 1 << 20), "128"),
+          [](DataDraft& draft, const TomlValue& value) {
+            draft.sequence_length = static_cast<int>(integer_of(value));
+          },
+          "", "text and tokens: tokens of one sample")
       .custom(
           "validation",
           {.type = Shape::Type::text_or_number,
@@ -85,14 +91,38 @@ TableSchema data_table() {
             draft.validation_path = value.is_number() ? "" : value.spelled;
             draft.validation_share = value.is_number() ? value.number : 0.0;
           },
-          "0.1", "share of the tokens held out at the end (0: none), or the path of other data")
+          "0.1",
+          "share of the tokens held out at the end, or of each class (0: none), or the path of other data")
       .custom(
           "vocabulary_size", integer(2, 1 << 24),
           [](DataDraft& draft, const TomlValue& value) {
             draft.vocabulary_size = static_cast<int>(integer_of(value));
           },
-          "",
-          "tokens only: every token is below it; absent: 50257 for 16-bit tokens, 128256 for 32-bit ones");
+          "", "tokens only: every token is below it; absent: 50257 for 16-bit tokens, 128256 for 32-bit ones")
+      .custom(
+          "image_size", like(integer(1, 1 << 14), "224"),
+          [](DataDraft& draft, const TomlValue& value) {
+            draft.image_size = static_cast<int>(integer_of(value));
+          },
+          "", "images: side of the square that the model reads, in pixels")
+      .key("channels", integer(1, 3), SATURN_AT(channels), "images: 3 of colour, or 1 of grey")
+      .key("resize", integer(0, 1 << 15), SATURN_AT(resize),
+           "images: pixels that the shorter side gets before validation cuts the centre; 0: image_size")
+      .custom(
+          "crop_area", like(number_list(2, 0, 1), "[0.08, 1.0]"),
+          [](DataDraft& draft, const TomlValue& value) {
+            draft.crop_area = {value.elements[0].number, value.elements[1].number};
+          },
+          "[0.08, 1.0]", "images: least and largest share of the area that a training crop takes")
+      .key("flip", boolean(), SATURN_AT(flip), "images: mirror half of the training crops")
+      .key("mean", like(number_list(-1, -1e6, 1e6), "[0.485, 0.456, 0.406]"), SATURN_AT(mean),
+           "images: taken from each channel's values of 0 to 1; absent: ImageNet's")
+      .key("std", like(number_list(-1, 0, 1e6), "[0.229, 0.224, 0.225]"), SATURN_AT(std),
+           "images: what they are divided by then; absent: ImageNet's")
+      .key("max_corrupt", integer(0), SATURN_AT(max_corrupt),
+           "images: that cannot be read and are passed over, before the job fails")
+      .key("labels", like(text("a path, relative to this file"), "\"classes.txt\""), SATURN_AT(labels),
+           "images: a file with a class on each line, in the order of their labels; absent: folders by name");
   return schema;
 }
 
@@ -122,6 +152,7 @@ TableSchema optimizer_table() {
           "[0.9, 0.999]", "decay of the moments of adamw and lion (of lion [0.9, 0.99])")
       .key("eps", above(0), SATURN_AT(eps), "adamw: added to the root of the second moment")
       .key("momentum", number(0, 1), SATURN_AT(momentum), "sgd only; the others' is their first beta")
+      .key("nesterov", boolean(), SATURN_AT(nesterov), "sgd only: look ahead along the momentum")
       .key("clip_norm", at_least(0), SATURN_AT(clip_norm),
            "largest global norm of the gradient; 0: no clipping");
   return schema;
@@ -164,6 +195,11 @@ TableSchema job_table() {
            "of gradients between replicas; bf16 lets ddp send half as much, rounded")
       .key("dropout", {.type = Shape::Type::number, .minimum = 0, .maximum = 1, .below_maximum = true},
            SATURN_AT(job.dropout), "share of activations dropped while training")
+      .key("label_smoothing",
+           {.type = Shape::Type::number, .minimum = 0, .maximum = 1, .below_maximum = true},
+           SATURN_AT(job.label_smoothing), "classification: share of a target spread over all classes")
+      .key("new_head", boolean(), SATURN_AT(job.new_head),
+           "stored classifiers: a head at random, for the data's classes, in place of the stored one")
       .key("evaluate_every", integer(0), SATURN_AT(job.evaluate_every),
            "steps between validations; 0: only at the end")
       .key("techniques", like(text_list("a technique of `saturn techniques`"), "[\"single\", \"ddp\"]"),

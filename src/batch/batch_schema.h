@@ -19,6 +19,15 @@ struct DataDraft {
   double validation_share = 0.1;
   std::string validation_path;
   int vocabulary_size = 0;
+  int image_size = 0;
+  int channels = 3;
+  int resize = 0;
+  std::vector<double> crop_area = {0.08, 1.0};
+  bool flip = true;
+  std::vector<double> mean;
+  std::vector<double> std;
+  int max_corrupt = 100;
+  std::string labels;
 };
 
 /// [techniques.NAME] as written.

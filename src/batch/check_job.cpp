@@ -6,6 +6,7 @@
 #include <array>
 #include <numeric>
 
+#include "batch/family.h"
 #include "batch/schema_table.h"
 #include "saturn/base/nearest.h"
 #include "saturn/batch/technique_spec.h"
@@ -80,8 +81,11 @@ void check_against_data(const Job& job, const ReadData& data, Faults& faults) {
     faults.add(job.position_of("batch_size"),
                whose(job) + "batch_size = " + std::to_string(job.batch_size) + " is larger than the data",
                "at most " + std::to_string(samples) + ", the training samples of data " + in_quotes(job.data),
-               "set batch_size = " + std::to_string(samples) + ", or lower sequence_length (line " +
-                   std::to_string(data.source.positions.at("sequence_length").line) + ")");
+               "set batch_size = " + std::to_string(samples) +
+                   (data.source.kind == DataKind::images
+                        ? std::string()
+                        : ", or lower sequence_length (line " +
+                              std::to_string(data.source.positions.at("sequence_length").line) + ")"));
   }
   const std::int64_t steps = steps_of(job, data.source, samples);
   if (job.schedule.warmup_steps > steps) {
@@ -93,7 +97,37 @@ void check_against_data(const Job& job, const ReadData& data, Faults& faults) {
   }
 }
 
+// Pictures to a model of pictures, of its size and classes.
+void check_images_against_model(const Job& job, const DataSource& data, Faults& faults) {
+  const auto differs = [&](const char* key, int of_data, int of_model, const std::string& what) {
+    if (of_model == 0 || of_data == of_model) return;
+    faults.add(data.positions.contains(key) ? data.positions.at(key) : data.positions.at(""),
+               whose(job) + key + " = " + std::to_string(of_data) + ", and model " +
+                   in_quotes(job.model.name) + line_of(job, "model") + " reads images of " +
+                   std::to_string(of_model) + " " + what,
+               std::to_string(of_model), std::string("set ") + key + " = " + std::to_string(of_model));
+  };
+  differs("image_size", data.images.size, job.model.image_size, "pixels a side");
+  differs("channels", data.images.channels, job.model.channels, "channels");
+  if (data.vocabulary_size != job.model.vocabulary) {
+    faults.add(job.position_of("model"),
+               whose(job) + "model " + in_quotes(job.model.name) + " tells " +
+                   std::to_string(job.model.vocabulary) + " classes apart, and data " + in_quotes(job.data) +
+                   " has " + std::to_string(data.vocabulary_size),
+               "as many classes", "set new_head = true for a new head, or choose another model");
+  }
+}
+
 void check_against_model(const Job& job, const DataSource& data, Faults& faults) {
+  if (job.model.reads_images != (data.kind == DataKind::images)) {
+    faults.add(job.position_of("model"),
+               whose(job) + "model " + in_quotes(job.model.name) + " reads " +
+                   (job.model.reads_images ? "images" : "tokens") + ", and data " + in_quotes(job.data) +
+                   " is of kind " + in_quotes(name_of(data.kind)),
+               "a model for such data", "`saturn models` lists the families");
+    return;
+  }
+  if (job.model.reads_images) return check_images_against_model(job, data, faults);
   if (data.sequence_length > job.model.longest_sequence) {
     faults.add(data.positions.at("sequence_length"),
                whose(job) + "sequence_length = " + std::to_string(data.sequence_length) +
@@ -112,14 +146,55 @@ void check_against_model(const Job& job, const DataSource& data, Faults& faults)
   }
 }
 
+// What only some models and objectives have.
+void check_objective(const Job& job, Faults& faults) {
+  const auto only_of_images = [&](const char* key, bool is_set) {
+    if (!is_set || job.model.reads_images) return;
+    faults.add(job.position_of(key),
+               whose(job) + key + " is set, and model " + in_quotes(job.model.name) + " is no classifier",
+               "a model of images", std::string("remove ") + key);
+  };
+  only_of_images("label_smoothing", job.label_smoothing != 0.0);
+  only_of_images("new_head", job.new_head);
+  if (job.new_head && job.model.reads_images && job.model.directory.empty()) {
+    faults.add(
+        job.position_of("new_head"),
+        whose(job) + "new_head is set, and model " + in_quotes(job.model.name) + " starts at random anyway",
+        "a stored model", "remove new_head");
+  }
+  const Family* family = find_family(job.model.family);
+  if (family != nullptr && family->batch_statistics && job.micro_batches > 1) {
+    faults.add(job.position_of("micro_batches"),
+               whose(job) + "micro_batches = " + std::to_string(job.micro_batches) +
+                   " would give BatchNorm the statistics of parts of a batch",
+               "micro_batches = 1 for a " + job.model.family, "remove it, or lower batch_size");
+  }
+  if (job.dropout > 0.0 && job.model.reads_images && job.model.num_heads == 0) {
+    faults.add(job.position_of("dropout"),
+               whose(job) + "dropout = " + toml_text(job.dropout) + " is set, and a " + job.model.family +
+                   " has none",
+               "no dropout", "remove it");
+  }
+  if (job.model.reads_images && job.amount.unit == Amount::Unit::tokens) {
+    faults.add(job.position_of("tokens"), whose(job) + "tokens are counted, and images have none",
+               "epochs or steps", "write epochs = 10");
+  }
+}
+
 void check_optimization(const Job& job, Faults& faults) {
   const Optimizer& optimizer = job.optimizer;
-  if (optimizer.momentum != 0.0 && optimizer.kind != "sgd") {
+  const bool sgd = optimizer.kind == "sgd";
+  if (optimizer.momentum != 0.0 && !sgd) {
     faults.add(job.position_of("optimizer.momentum"),
                whose(job) + "momentum = " + toml_text(optimizer.momentum) + " is set, and " + optimizer.kind +
                    " has none",
                "no momentum with kind = " + in_quotes(optimizer.kind),
                "remove it, or set betas = [" + toml_text(optimizer.momentum) + ", 0.999]");
+  }
+  if (optimizer.nesterov && (!sgd || optimizer.momentum == 0.0)) {
+    faults.add(job.position_of("optimizer.nesterov"),
+               whose(job) + "nesterov is set without a momentum to look along",
+               "kind = \"sgd\" with a momentum", sgd ? "set momentum = 0.9" : "remove it");
   }
   for (const std::string key : {"betas", "eps"}) {
     const bool has_it = optimizer.kind == "adamw" || (optimizer.kind == "lion" && key == "betas");
@@ -198,7 +273,10 @@ void check_job(const Job& job, const ReadData* data, bool model_known, Faults& f
   check_optimization(job, faults);
   if (data == nullptr || !data->usable) return;
   check_against_data(job, *data, faults);
-  if (model_known) check_against_model(job, data->source, faults);
+  if (model_known) {
+    check_objective(job, faults);
+    check_against_model(job, data->source, faults);
+  }
 }
 
 }  // namespace saturn::batch

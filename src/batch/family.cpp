@@ -8,9 +8,11 @@ namespace saturn::batch {
 Family gpt2();
 Family gptj();
 Family llama();
+Family resnet();
+Family vit();
 
 const std::vector<Family>& families() {
-  static const std::vector<Family> all = {gpt2(), gptj(), llama()};
+  static const std::vector<Family> all = {gpt2(), gptj(), llama(), resnet(), vit()};
   return all;
 }
 

@@ -35,6 +35,18 @@ struct Family {
   std::int64_t (*idle_parameters)(const ModelSpec& spec);
   /// A layer takes statistics over all rows of a batch (BatchNorm): rows cannot then be computed apart.
   bool batch_statistics = false;
+  /// Reads images and tells their class.
+  bool reads_images = false;
+  /// The size that the data decide where a preset leaves it open.
+  const char* open_size = "vocabulary";
+  /// Beside model_type, which many programs write: the value of `architecture` in timm's config.json begins
+  /// so.
+  const char* timm_prefix = nullptr;
+  /// Operations of a forward pass over one sample, where 2 a parameter and position is not it; `image_size`
+  /// is the data's.
+  double (*forward_flops)(const ModelSpec& spec, int image_size) = nullptr;
+  /// Values that the layers between the first and the head keep of one sample for backward, together.
+  std::int64_t (*kept_values)(const ModelSpec& spec, int image_size) = nullptr;
 };
 
 const std::vector<Family>& families();

@@ -9,6 +9,7 @@
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
 #include "saturn/base/version.h"
+#include "saturn/batch/image_index.h"
 
 namespace saturn::batch {
 namespace {
@@ -56,6 +57,8 @@ std::string speed_class(const Job& job, const DataSource& data) {
                {"momentum", job.optimizer.momentum > 0},
                {"clipping", job.optimizer.clip_norm > 0}};
   if (job.gradient_precision != "fp32") what["gradient_precision"] = job.gradient_precision;
+  if (data.kind == DataKind::images)
+    what["images"] = {data.images.size, data.images.channels, data.images.flip};
   // A library that was built again may run at another speed.
   for (const TechniqueLibrary& library : job.libraries) what["libraries"][library.name] = library.digest;
   std::string readable = job.model.name;
@@ -64,11 +67,19 @@ std::string speed_class(const Job& job, const DataSource& data) {
         (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_';
     if (!plain) c = '-';
   }
-  return readable + "-s" + std::to_string(data.sequence_length) + "-b" + std::to_string(job.batch_size) +
-         "-" + job.precision + "-" + digest_of(to_line(what)).substr(0, 8);
+  const int length = data.kind == DataKind::images ? data.images.size : data.sequence_length;
+  return readable + "-s" + std::to_string(length) + "-b" + std::to_string(job.batch_size) + "-" +
+         job.precision + "-" + digest_of(to_line(what)).substr(0, 8);
 }
 
 Result<std::string> data_digest(const DataSource& data) {
+  if (data.kind == DataKind::images) {
+    SATURN_TRY(std::string content, digest_of_images(data));
+    Json what = to_json(data);
+    for (const char* key : {"name", "files", "validation_files"}) what.erase(key);
+    what["content"] = std::move(content);
+    return digest_of(to_line(what));
+  }
   SATURN_TRY(Json files, digests_of(data.files));
   SATURN_TRY(Json validation, digests_of(data.validation_files));
   const Json what = {{"kind", name_of(data.kind)},

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <array>
 
+#include "batch/family.h"
+#include "saturn/base/check.h"
+
 namespace saturn::batch {
 namespace {
 
@@ -43,8 +46,10 @@ std::optional<Checkpointing> checkpointing_of(const Json& knobs) {
 
 StateBytes state_bytes_per_parameter(const Job& job) {
   const Optimizer& optimizer = job.optimizer;
-  int moments = optimizer.kind == "adamw" ? 2 : 1;
-  if (optimizer.kind == "sgd" && optimizer.momentum == 0.0) moments = 0;
+  const int moments = optimizer.kind == "adamw"  ? 2
+                      : optimizer.kind == "lion" ? 1
+                      : optimizer.momentum > 0   ? 1
+                                                 : 0;
   return {.optimizer = 4 * moments, .compute_copy = job.precision == "fp32" ? 0 : 2};
 }
 
@@ -76,13 +81,27 @@ std::int64_t ActivationBytes::kept(std::int64_t num_blocks, Checkpointing checkp
 // Backward of a block works with the gradients of its output and of one part's input (C each) and of the
 // widest hidden layer (F, or 3 C of the attention).
 ActivationBytes activation_bytes(const Job& job, const DataSource& data, std::int64_t num_rows) {
-  const std::int64_t tokens = num_rows * data.sequence_length;
+  const Family* family = find_family(job.model.family);
+  SATURN_CHECK(family != nullptr, "a model has a family of this build");
+  if (family->kept_values != nullptr) {
+    // Blocks differ in size; their mean is what a sum over all of them needs.
+    const std::int64_t kept =
+        num_rows * family->kept_values(job.model, data.images.size) * bytes_of_value(job);
+    const std::int64_t mean = kept / std::max(1, job.model.num_layers);
+    return {.block_input = mean / 4,
+            .block_kept = mean,
+            .block_working = 2 * mean,
+            .head = num_rows * (job.model.width + job.model.vocabulary) * bytes_of_value(job)};
+  }
+  const std::int64_t tokens = num_rows * positions_of_sample(job.model, data);
   const std::int64_t width = job.model.width;
   const std::int64_t inner = feed_forward_of(job.model);
   const std::int64_t value = bytes_of_value(job);
   const std::int64_t row_bytes = std::max<std::int64_t>(1, job.model.vocabulary * value);
+  // A classifier tells one class of a sample.
+  const std::int64_t num_told = job.model.reads_images ? num_rows : tokens;
   const std::int64_t piece_rows =
-      std::min(tokens, std::max<std::int64_t>(kLogitsPieceRows, kLogitsPieceBytes / row_bytes));
+      std::min(num_told, std::max<std::int64_t>(kLogitsPieceRows, kLogitsPieceBytes / row_bytes));
   return {.block_input = tokens * width * value,
           .block_kept = tokens * (8 * width + 2 * inner) * value,
           .block_working = tokens * (2 * width + std::max(inner, 3 * width)) * value,

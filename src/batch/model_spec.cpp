@@ -13,6 +13,7 @@
 #include "batch/family.h"
 #include "saturn/base/files.h"
 #include "saturn/base/nearest.h"
+#include "saturn/batch/batch.h"
 
 namespace saturn::batch {
 namespace {
@@ -148,12 +149,13 @@ std::optional<Diagnostic> weights_fault(const std::string& directory) {
 }
 
 // One size from config.json; null counts as absent.
-void read_config_size(const KeySchema& key, const std::string& config_key, const Json& config,
-                      JsonReader& reader, Json& sizes) {
+void read_config_size(const Family& family, const KeySchema& key, const Json& config, JsonReader& reader,
+                      Json& sizes) {
+  const std::string& config_key = family.config_keys.at(key.name);
   const auto it = config.find(config_key);
   if (it == config.end() || it->is_null()) {
     reader.any(config_key.c_str());
-    if (key.required || key.name == "vocabulary") {
+    if (key.required || key.name == family.open_size) {
       reader.fault(config_key, "\"" + config_key + "\" is missing", described(key.shape));
     }
     return;
@@ -174,25 +176,47 @@ void read_config_size(const KeySchema& key, const std::string& config_key, const
   if (!integer) sizes[key.name] = value;
 }
 
-Result<ModelSpec> read_hugging_face(const std::string& directory) {
-  const std::string path = join_path(directory, "config.json");
-  SATURN_TRY(const std::string content, read_whole(path, std::uint64_t{16} << 20));
-  SATURN_TRY(Json config, parse_json(content, path));
+// The family of a config.json: by the `architecture` that timm writes, else by Hugging Face's model_type.
+Result<const Family*> family_of_config(const Json& config, const std::string& path) {
+  if (const auto it = config.find("architecture"); it != config.end() && it->is_string()) {
+    std::vector<std::string> beginnings;
+    for (const Family& family : families()) {
+      if (family.timm_prefix == nullptr) continue;
+      if (it->get<std::string>().starts_with(family.timm_prefix)) return &family;
+      beginnings.emplace_back(std::string(family.timm_prefix) + "...");
+    }
+    return Diagnostic{.where = path + "#/architecture",
+                      .what = "architecture " + it->dump() + " is not in this build",
+                      .expected = "one of " + listed(beginnings),
+                      .fix = "start from a preset of `saturn models`"};
+  }
   Diagnostics faults;
   const std::string model_type = JsonReader(config, path, "", faults).string("model_type");
   if (!faults.empty()) return faults;
   const Family* family = find_family(model_type);
-  if (family == nullptr) {
+  if (family == nullptr || family->timm_prefix != nullptr) {
     return Diagnostic{.where = path + "#/model_type",
                       .what = "model_type " + in_quotes(model_type) + " is not in this build",
                       .expected = "one of " + listed(family_names()),
                       .fix = "start from a preset of `saturn models`"};
   }
+  return family;
+}
+
+Result<ModelSpec> read_hugging_face(const std::string& directory) {
+  const std::string path = join_path(directory, "config.json");
+  SATURN_TRY(const std::string content, read_whole(path, std::uint64_t{16} << 20));
+  SATURN_TRY(Json config, parse_json(content, path));
+  if (!config.is_object()) {
+    return Diagnostic{
+        .where = path, .what = "this is not a JSON object", .expected = "a model's config.json"};
+  }
+  SATURN_TRY(const Family* family, family_of_config(config, path));
   if (family->flat_config != nullptr) {
     SATURN_TRY(config, family->flat_config(std::move(config), path));
   }
+  Diagnostics faults;
   JsonReader reader(config, path, "", faults);
-  reader.any("model_type");
 
   ModelSpec spec;
   spec.family = family->name;
@@ -201,7 +225,7 @@ Result<ModelSpec> read_hugging_face(const std::string& directory) {
   spec.name = file_name_of(spec.directory);
   spec.sizes = family->defaults;
   for (const KeySchema& key : family->sizes.keys) {
-    read_config_size(key, family->config_keys.at(key.name), config, reader, spec.sizes);
+    read_config_size(*family, key, config, reader, spec.sizes);
   }
   for (const auto& [key, only] : family->fixed_config) {
     const auto it = config.find(key);
@@ -291,9 +315,26 @@ ModelSpec with_vocabulary(ModelSpec model, int data_vocabulary) {
   if (model.vocabulary != 0) return model;
   const Family* family = find_family(model.family);
   SATURN_CHECK(family != nullptr, "a model has a family of this build");
-  model.sizes["vocabulary"] = data_vocabulary;
+  model.sizes[family->open_size] = data_vocabulary;
   family->settle(model);
   return model;
+}
+
+ModelSpec with_data(ModelSpec model, const DataSource& data, bool new_head) {
+  const Family* family = find_family(model.family);
+  SATURN_CHECK(family != nullptr, "a model has a family of this build");
+  if (family->reads_images != (data.kind == DataKind::images)) return model;
+  if (family->reads_images) {
+    const auto leave_to_data = [&](const char* size, int of_data) {
+      const auto it = model.sizes.find(size);
+      if (it != model.sizes.end() && *it == 0) model.sizes[size] = of_data;
+    };
+    leave_to_data("image_size", data.images.size);
+    leave_to_data("channels", data.images.channels);
+    if (new_head) model.sizes[family->open_size] = data.vocabulary_size;
+    family->settle(model);
+  }
+  return with_vocabulary(std::move(model), data.vocabulary_size);
 }
 
 double flops_per_token(const ModelSpec& model, int sequence_length) {
@@ -303,7 +344,20 @@ double flops_per_token(const ModelSpec& model, int sequence_length) {
   return 6.0 * busy + 12.0 * model.num_layers * model.width * static_cast<double>(sequence_length);
 }
 
+double flops_per_sample(const ModelSpec& model, const DataSource& data) {
+  const Family* family = find_family(model.family);
+  SATURN_CHECK(family != nullptr, "a model has a family of this build");
+  if (family->forward_flops != nullptr) return 3.0 * family->forward_flops(model, data.images.size);
+  const std::int64_t positions = positions_of_sample(model, data);
+  return static_cast<double>(positions) * flops_per_token(model, static_cast<int>(positions));
+}
+
+std::int64_t positions_of_sample(const ModelSpec& model, const DataSource& data) {
+  return model.reads_images ? model.longest_sequence : data.sequence_length;
+}
+
 std::optional<std::string> head_split_refusal(const ModelSpec& model, int num_ranks) {
+  if (model.reads_images) return "cannot split the layers of a model of images";
   const auto uneven = [&](std::int64_t count, const std::string& what) {
     return "cannot split " + std::to_string(count) + " " + what + " over " + std::to_string(num_ranks) +
            " ranks evenly";

@@ -250,7 +250,7 @@ class BatchReader {
     const bool model_known = settle_model(draft);
     const ReadData* data = find_data(job, whose);
     if (model_known && data != nullptr && data->usable) {
-      job.model = with_vocabulary(std::move(job.model), data->source.vocabulary_size);
+      job.model = with_data(std::move(job.model), data->source, job.new_head);
     }
     check_choices(job, batch_.libraries, faults_);
     for (const TechniqueLibrary& library : batch_.libraries) {

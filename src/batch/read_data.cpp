@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <initializer_list>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include "batch/batch_schema.h"
@@ -12,6 +15,7 @@
 #include "batch/file_facts.h"
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
+#include "saturn/batch/image_index.h"
 #include "saturn/formats/token_shard.h"
 #include "saturn/text/tokenizer.h"
 
@@ -49,7 +53,13 @@ class Reader {
               faults_);
     data_.source.positions[""] = faults_.at(table_.place);
     if (faults_.count() != before) return data_;
+    if (draft_.kind == "images") {
+      read_images();
+      data_.usable = faults_.count() == before;
+      return data_;
+    }
     settle();
+    if (draft_.sequence_length == 0) return data_;
     const FileList training = files_at("path", draft_.path, data_.source.files);
     FileList validation;
     if (!draft_.validation_path.empty()) {
@@ -64,8 +74,142 @@ class Reader {
   }
 
  private:
+  // Keys that are written and belong to other kinds of data.
+  void refuse_keys(std::initializer_list<const char*> keys, const std::string& kind) {
+    for (const char* key : keys) {
+      if (const auto it = data_.source.positions.find(key); it != data_.source.positions.end())
+        faults_.add(it->second, whose_ + key + " is set, and data of kind " + in_quotes(kind) + " have none",
+                    std::string("no ") + key, "remove the line");
+    }
+  }
+
+  void require_key(const std::string& key, int value, const std::string& example) {
+    if (value == 0)
+      faults_.add(position_of(""), whose_ + key + " is missing", "an integer of at least 1",
+                  "add " + key + " = " + example);
+  }
+
+  void read_images() {
+    refuse_keys({"tokenizer", "sequence_length", "vocabulary_size"}, "images");
+    require_key("image_size", draft_.image_size, "224");
+    DataSource& source = data_.source;
+    source.kind = DataKind::images;
+    source.tokenizer = "";
+    source.validation_share = draft_.validation_path.empty() ? draft_.validation_share : 0.0;
+    ImageSettings& images = source.images;
+    images.size = draft_.image_size;
+    images.channels = draft_.channels;
+    images.resize = draft_.resize;
+    images.least_area = draft_.crop_area[0];
+    images.most_area = draft_.crop_area[1];
+    images.flip = draft_.flip;
+    images.max_corrupt = draft_.max_corrupt;
+    if (draft_.channels == 2)
+      faults_.add(position_of("channels"), whose_ + "channels = 2", "3 of colour, or 1 of grey",
+                  "set channels = 3");
+    if (!(images.least_area > 0.0 && images.least_area <= images.most_area))
+      faults_.add(position_of("crop_area"), whose_ + "crop_area has no area",
+                  "two shares above 0, the smaller one first", "set crop_area = [0.08, 1.0]");
+    if (images.resize != 0 && images.resize < images.size)
+      faults_.add(position_of("resize"),
+                  whose_ + "resize = " + std::to_string(images.resize) +
+                      " leaves less than image_size = " + std::to_string(images.size),
+                  "at least image_size", "set resize = " + std::to_string(images.size * 8 / 7));
+    settle_channels("mean", draft_.mean, {0.485, 0.456, 0.406}, 0.449, images.mean);
+    settle_channels("std", draft_.std, {0.229, 0.224, 0.225}, 0.226, images.deviation);
+    for (const double deviation : images.deviation)
+      if (deviation == 0.0)
+        faults_.add(position_of("std"), whose_ + "std holds a 0", "numbers above 0",
+                    "remove the line for ImageNet's");
+    if (!draft_.labels.empty()) read_labels();
+    image_sources("path", draft_.path, source.files);
+    if (!draft_.validation_path.empty())
+      image_sources("validation", draft_.validation_path, source.validation_files);
+    if (source.files.empty() || (source.validation_files.empty() && !draft_.validation_path.empty())) return;
+    auto index = index_images(source);
+    if (!index.ok()) {
+      tell(position_of("path"), std::move(index).faults());
+      return;
+    }
+    data_.split.num_training_samples = static_cast<std::int64_t>(index->training.size());
+    data_.split.num_validation_samples = static_cast<std::int64_t>(index->validation.size());
+    if (index->training.empty())
+      faults_.add(position_of("path"), whose_ + "there is no image to train on", "at least one",
+                  "put images there");
+    const bool wants_validation = !draft_.validation_path.empty() || source.validation_share > 0;
+    if (wants_validation && index->validation.empty())
+      faults_.add(position_of("validation"), whose_ + "there is no image to validate on", "at least one",
+                  "set a larger validation, or validation = 0 for none");
+  }
+
+  void settle_channels(const std::string& key, const std::vector<double>& written,
+                       const std::vector<double>& colour, double grey, std::vector<double>& into) {
+    const auto num_channels = static_cast<std::size_t>(draft_.channels);
+    into = !written.empty() ? written : draft_.channels == 1 ? std::vector<double>{grey} : colour;
+    if (!written.empty() && written.size() != num_channels)
+      faults_.add(position_of(key),
+                  whose_ + key + " has " + std::to_string(written.size()) + " numbers for " +
+                      std::to_string(num_channels) + " channels",
+                  "one number for each channel", "set channels, or correct " + key);
+  }
+
+  // One class a line; an empty line at the end is none.
+  void read_labels() {
+    const std::string path = join_path(base_directory_, draft_.labels);
+    auto content = read_whole(path, std::uint64_t{64} << 20);
+    if (!content.ok()) {
+      tell(position_of("labels"), std::move(content).faults());
+      return;
+    }
+    std::vector<std::string>& classes = data_.source.images.classes;
+    std::set<std::string> seen;
+    std::istringstream lines(*content);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.ends_with('\r')) line.pop_back();
+      if (line.empty() || !seen.insert(line).second) {
+        faults_.add(position_of("labels"),
+                    whose_ + path + ":" + std::to_string(classes.size() + 1) +
+                        (line.empty() ? ": an empty line" : ": class " + in_quotes(line) + " a second time"),
+                    "each class once", "correct the file");
+        return;
+      }
+      classes.push_back(line);
+    }
+    if (classes.empty())
+      faults_.add(position_of("labels"), whose_ + path + " is empty", "a class on each line",
+                  "correct the file");
+  }
+
+  // A folder, a shard, or shards by a pattern.
+  void image_sources(const std::string& key, const std::string& written, std::vector<std::string>& absolute) {
+    const std::string path = join_path(base_directory_, written);
+    std::error_code error;
+    std::vector<std::string> found;
+    if (std::filesystem::is_directory(path, error)) {
+      found.push_back(path);
+    } else {
+      auto files = resolve_files(path);
+      if (!files.ok()) {
+        Diagnostics faults = std::move(files).faults();
+        for (Diagnostic& fault : faults)
+          fault.expected = "a folder with one folder for each class, or tar shards";
+        tell(position_of(key), std::move(faults));
+        return;
+      }
+      found = *std::move(files);
+    }
+    for (const std::string& one : found)
+      absolute.push_back(std::filesystem::absolute(one, error).lexically_normal().string());
+    for (std::string& one : absolute)
+      if (one.size() > 1 && one.ends_with('/')) one.pop_back();
+  }
+
   // What the draft says, and which of its keys do not belong to its kind.
   void settle() {
+    refuse_keys(
+        {"image_size", "channels", "resize", "crop_area", "flip", "mean", "std", "max_corrupt", "labels"},
+        draft_.kind);
+    require_key("sequence_length", draft_.sequence_length, "128");
     DataSource& source = data_.source;
     source.kind = draft_.kind == "tokens" ? DataKind::tokens : DataKind::text;
     source.sequence_length = draft_.sequence_length;

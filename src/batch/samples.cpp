@@ -13,6 +13,7 @@
 
 #include "batch/data_files.h"
 #include "saturn/base/files.h"
+#include "saturn/batch/image_index.h"
 #include "saturn/formats/token_shard.h"
 
 namespace saturn::batch {
@@ -121,7 +122,25 @@ Split cut(const DataSource& data, const Cut& counts) {
   return split;
 }
 
+namespace {
+
+Result<Split> split_of_images(const DataSource& data) {
+  SATURN_TRY(const ImageIndex index, index_images(data));
+  Split split;
+  split.num_training_samples = static_cast<std::int64_t>(index.training.size());
+  split.num_validation_samples = static_cast<std::int64_t>(index.validation.size());
+  if (split.num_training_samples == 0) {
+    return Diagnostic{.where = data.files.empty() ? data.name : data.files.front(),
+                      .what = "data " + in_quotes(data.name) + " leaves no image to train on",
+                      .expected = "at least one"};
+  }
+  return split;
+}
+
+}  // namespace
+
 Result<Split> split_of(const DataSource& data) {
+  if (data.kind == DataKind::images) return split_of_images(data);
   Cut counts;
   Diagnostics faults;
   const auto count_all = [&](const std::vector<std::string>& files, std::vector<std::int64_t>& into) {
@@ -175,7 +194,7 @@ std::int64_t steps_of(const Job& job, const DataSource& data, std::int64_t num_t
     const double whole = std::floor(job.amount.value);
     steps = whole * per_epoch + std::ceil((job.amount.value - whole) * samples / job.batch_size);
   } else if (job.amount.unit == Amount::Unit::tokens) {
-    steps = steps_for_samples(std::ceil(job.amount.value / data.sequence_length));
+    steps = steps_for_samples(std::ceil(job.amount.value / std::max(1, data.sequence_length)));
   }
   return static_cast<std::int64_t>(std::clamp(steps, 1.0, kMostSteps));
 }

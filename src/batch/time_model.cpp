@@ -20,11 +20,10 @@ Rates rates_of(const std::string& device_class, const std::string& precision) {
 // A third of the work is forward, which a checkpointed block does twice.
 double compute_time_s(const Job& job, const DataSource& data, Checkpointing checkpointing, const Rates& rates,
                       int num_devices) {
-  const double tokens = static_cast<double>(data.sequence_length) * job.batch_size;
   const double again = checkpointing == Checkpointing::none        ? 1.0
                        : checkpointing == Checkpointing::selective ? 7.0 / 6.0
                                                                    : 4.0 / 3.0;
-  return again * tokens * flops_per_token(job.model, data.sequence_length) / (rates.flops * num_devices);
+  return again * job.batch_size * flops_per_sample(job.model, data) / (rates.flops * num_devices);
 }
 
 double collective_time_s(double bytes, int num_ranks, const Rates& rates) {

@@ -42,7 +42,7 @@ struct Args {
       return 0;
     }
     std::string text =
-        row("model", "family", "parameters", "layers", "heads", "width", "vocabulary", "positions");
+        row("model", "family", "parameters", "layers", "heads", "width", "outputs", "positions");
     for (const batch::ModelSpec& model : presets) {
       const bool open = model.vocabulary == 0;
       text +=

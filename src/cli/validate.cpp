@@ -99,9 +99,12 @@ std::string as_text(const Batch& batch, const std::map<std::string, Counted>& sa
   }
   std::string text = columns(rows) + "\n";
   for (const auto& [name, source] : batch.data) {
-    text += "data " + name + ": " + std::to_string(samples.at(name).training_samples) + " training and " +
-            std::to_string(samples.at(name).validation_samples) + " validation samples of " +
-            std::to_string(source.sequence_length) + " tokens\n";
+    text +=
+        "data " + name + ": " + std::to_string(samples.at(name).training_samples) + " training and " +
+        std::to_string(samples.at(name).validation_samples) + " validation samples of " +
+        (source.kind == batch::DataKind::images ? std::to_string(source.vocabulary_size) + " classes, " +
+                                                      std::to_string(source.images.size) + " pixels a side\n"
+                                                : std::to_string(source.sequence_length) + " tokens\n");
   }
   return text + "batch " + batch.name + ": " + std::to_string(batch.jobs.size()) +
          (batch.jobs.size() == 1 ? " job" : " jobs") + ", " + std::to_string(classes.size()) +

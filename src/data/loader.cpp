@@ -21,8 +21,8 @@ std::vector<RowRange> split_rows(RowRange rows, std::int64_t parts) {
 namespace {
 
 template <class SampleOf>
-Result<MicroBatches> read_rows(const Dataset& dataset, Part part, const ShareOf& share, std::int64_t num_rows,
-                               const SampleOf& sample_of) {
+Result<MicroBatches> read_rows(const Dataset& dataset, Part part, const Draw& draw, const ShareOf& share,
+                               std::int64_t num_rows, const SampleOf& sample_of) {
   MicroBatches batches;
   batches.num_rows = num_rows;
   batches.num_targets = num_rows * dataset.targets_per_sample();
@@ -30,7 +30,7 @@ Result<MicroBatches> read_rows(const Dataset& dataset, Part part, const ShareOf&
     std::vector<std::int64_t> samples;
     for (std::int64_t row = rows.first; row < rows.first + rows.count; ++row)
       samples.push_back(sample_of(row));
-    SATURN_TRY(Samples read, dataset.read(part, samples));
+    SATURN_TRY(Samples read, dataset.read(part, samples, draw));
     batches.parts.push_back({rows, std::move(read.inputs), std::move(read.targets)});
   }
   return batches;
@@ -40,8 +40,9 @@ Result<MicroBatches> read_rows(const Dataset& dataset, Part part, const ShareOf&
 
 Result<MicroBatches> read_step(const Dataset& dataset, const SampleOrder& order, const ShareOf& share,
                                std::int64_t step) {
-  SATURN_TRY(MicroBatches batches, read_rows(dataset, Part::training, share, order.rows_of(step),
-                                             [&](std::int64_t row) { return order.sample(step, row); }));
+  SATURN_TRY(MicroBatches batches,
+             read_rows(dataset, Part::training, {order.seed(), order.epoch_of(step)}, share,
+                       order.rows_of(step), [&](std::int64_t row) { return order.sample(step, row); }));
   batches.step = step;
   return batches;
 }
@@ -54,7 +55,8 @@ Result<MicroBatches> read_validation(const Dataset& dataset, std::int64_t batch_
                                      std::int64_t batch) {
   const std::int64_t first = batch * batch_size;
   const std::int64_t num_rows = std::min(batch_size, dataset.num_samples(Part::validation) - first);
-  return read_rows(dataset, Part::validation, share, num_rows, [&](std::int64_t row) { return first + row; });
+  return read_rows(dataset, Part::validation, {}, share, num_rows,
+                   [&](std::int64_t row) { return first + row; });
 }
 
 Loader::Loader(const Dataset& dataset, SampleOrder order, ShareOf share, std::int64_t first_step, int depth)

@@ -15,6 +15,7 @@
 #include <string>
 #include <utility>
 
+#include "data/image_dataset.h"
 #include "saturn/base/check.h"
 #include "saturn/base/files.h"
 #include "saturn/batch/batch.h"
@@ -98,7 +99,7 @@ class TokenDataset final : public Dataset {
   std::int64_t targets_per_sample() const override { return sequence_length_; }
   std::int64_t tokens_per_sample() const override { return sequence_length_; }
 
-  Result<Samples> read(Part part, const std::vector<std::int64_t>& samples) const override {
+  Result<Samples> read(Part part, const std::vector<std::int64_t>& samples, const Draw&) const override {
     const auto rows = static_cast<std::int64_t>(samples.size());
     Samples read{at::empty({rows, sequence_length_}, at::kLong),
                  at::empty({rows, sequence_length_}, at::kLong)};
@@ -195,7 +196,9 @@ class TokenDataset final : public Dataset {
 
 }  // namespace
 
-Result<std::unique_ptr<Dataset>> open_dataset(const batch::DataSource& source, std::int64_t vocabulary) {
+Result<std::unique_ptr<Dataset>> open_dataset(const batch::DataSource& source, std::int64_t vocabulary,
+                                              int num_threads) {
+  if (source.kind == batch::DataKind::images) return open_images(source, num_threads);
   return TokenDataset::open(source, vocabulary);
 }
 

@@ -283,8 +283,7 @@ void Measurement::end_load(Load& load) {
 int Measurement::num_timed_steps(const batch::Job& job, const batch::Configuration& configuration) const {
   const int asked = batch_.profile.trial_steps;
   if (configuration.device_class != "cpu") return asked;
-  const int sequence_length = batch_.data.at(job.data).sequence_length;
-  const double flops = batch::flops_per_token(job.model, sequence_length) * sequence_length * job.batch_size;
+  const double flops = batch::flops_per_sample(job.model, batch_.data.at(job.data)) * job.batch_size;
   const double step_s = flops / (kSlotFlops * configuration.num_devices);
   const double steps = step_s > 0.0 ? std::ceil(kTimedS / step_s) : 0.0;
   return std::max(asked, static_cast<int>(std::min<double>(steps, kMaxTrialSteps)));

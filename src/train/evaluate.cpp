@@ -18,6 +18,7 @@
 #include <optional>
 #include <span>
 
+#include "evaluate_images.h"
 #include "failure.h"
 #include "saturn/base/files.h"
 #include "saturn/batch/model_spec.h"
@@ -111,16 +112,6 @@ Result<Tokens> open_tokens(const worker::EvaluateRequest& request, const batch::
   return bytes;
 }
 
-Result<std::unique_ptr<Model>> open_model(const batch::ModelSpec& spec) {
-  SATURN_TRY(std::unique_ptr<Model> model, make_model(spec, {}));
-  SATURN_TRY(const std::unique_ptr<WeightSource> weights, open_weights(*model, spec.directory));
-  for (const ParameterPtr& parameter : model->parameters()) {
-    parameter->value = at::empty(parameter->shape, at::kFloat);
-    SATURN_TRY_VOID(weights->read(*parameter, 0, parameter->value.view({-1})));
-  }
-  return model;
-}
-
 /// `count` sequences of `length` tokens from `first` on.
 Result<at::Tensor> read_sequences(const Tokens& tokens, std::int64_t first, std::int64_t count,
                                   std::int64_t length, std::int64_t vocabulary) {
@@ -198,6 +189,11 @@ Result<worker::Evaluation> evaluate_whole(const worker::EvaluateRequest& request
   const std::string directory =
       std::filesystem::absolute(request.model_directory).lexically_normal().string();
   SATURN_TRY(const batch::ModelSpec spec, batch::find_model(directory, ".", {}));
+  if (spec.reads_images != !request.images.empty())
+    return Diagnostic{.where = spec.directory,
+                      .what = std::string("this model reads ") + (spec.reads_images ? "images" : "tokens"),
+                      .expected = spec.reads_images ? "--images PATH" : "--text FILE or --tokens FILE"};
+  if (spec.reads_images) return evaluate_images(request, spec);
   SATURN_TRY(const Tokens tokens, open_tokens(request, spec));
   if (tokens.count < 2) {
     return Diagnostic{.where = tokens.path,
@@ -213,7 +209,7 @@ Result<worker::Evaluation> evaluate_whole(const worker::EvaluateRequest& request
   }
   const std::int64_t asked = request.sequence_length != 0 ? request.sequence_length : spec.longest_sequence;
   const std::int64_t length = std::min(asked, tokens.count);
-  SATURN_TRY(const std::unique_ptr<Model> model, open_model(spec));
+  SATURN_TRY(const std::unique_ptr<Model> model, open_stored_model(spec));
   SATURN_TRY(const Sum sum, total_loss(*model, tokens, length, spec.vocabulary));
   if (!request.logits.empty()) {
     SATURN_TRY_VOID(write_logits(*model, tokens, length, spec.vocabulary, request.logits));
@@ -229,6 +225,18 @@ Result<worker::Evaluation> evaluate_whole(const worker::EvaluateRequest& request
 }
 
 }  // namespace
+
+Result<std::unique_ptr<Model>> open_stored_model(const batch::ModelSpec& spec) {
+  SATURN_TRY(std::unique_ptr<Model> model, make_model(spec, {}));
+  SATURN_TRY(const std::unique_ptr<WeightSource> weights, open_weights(*model, spec.directory));
+  std::vector<ParameterPtr> all = model->parameters();
+  for (const ParameterPtr& buffer : model->buffers()) all.push_back(buffer);
+  for (const ParameterPtr& parameter : all) {
+    parameter->value = at::empty(parameter->shape, at::kFloat);
+    SATURN_TRY_VOID(weights->read(*parameter, 0, parameter->value.view({-1})));
+  }
+  return model;
+}
 
 Result<worker::Evaluation> evaluate(const worker::EvaluateRequest& request) {
   try {

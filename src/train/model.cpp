@@ -12,6 +12,12 @@ ParameterPtr Layer::declare(Parameter parameter) {
   return share(std::make_shared<Parameter>(std::move(parameter)));
 }
 
+ParameterPtr Layer::declare_buffer(Parameter buffer) {
+  buffer.decays = false;
+  buffers_.push_back(std::make_shared<Parameter>(std::move(buffer)));
+  return buffers_.back();
+}
+
 ParameterPtr Layer::share(ParameterPtr parameter) {
   parameters_.push_back(parameter);
   ++parameter->num_users;
@@ -23,6 +29,12 @@ std::vector<ParameterPtr> Model::parameters() const {
   for (const auto& layer : layers)
     for (const ParameterPtr& parameter : layer->parameters())
       if (std::find(all.begin(), all.end(), parameter) == all.end()) all.push_back(parameter);
+  return all;
+}
+
+std::vector<ParameterPtr> Model::buffers() const {
+  std::vector<ParameterPtr> all;
+  for (const auto& layer : layers) all.insert(all.end(), layer->buffers().begin(), layer->buffers().end());
   return all;
 }
 

@@ -75,7 +75,7 @@ void Optimizer::step(const std::vector<at::Tensor>& gradients, std::int64_t step
     if (settings_.kind == "sgd") {
       // A buffer of zeros takes the first gradient as it is, so that no step is the first.
       at::_fused_sgd_(group.weights, of_group, group.first_moments, group.weight_decay, settings_.momentum,
-                      learning_rate, /*dampening=*/0.0, /*nesterov=*/false, /*maximize=*/false,
+                      learning_rate, /*dampening=*/0.0, settings_.nesterov, /*maximize=*/false,
                       /*is_first_step=*/false, divisor);
       continue;
     }

@@ -204,7 +204,9 @@ EvaluationSums PipelineStage::evaluate(const MicroBatches& batches, const Contex
     const MicroBatch& batch = batches.parts[i];
     const auto micro_batch = static_cast<int>(i);
     if (!is_first()) exchange({{What::output, false, micro_batch}}, batches, passages);
-    passages[i].output = run_layers(batch, passages[i].input, context_of(batch));
+    StepContext context = context_of(batch);
+    if (batch.rows.counts) context.tally = &sums.tally;
+    passages[i].output = run_layers(batch, passages[i].input, context);
     passages[i].input.reset();
     if (!is_last()) {
       if (i > 0) {

@@ -53,7 +53,8 @@ StepContext training_context(const batch::Job& job, const MicroBatches& batches,
           .first_row = batch.rows.first,
           .training = true,
           .loss_weight = batch.rows.counts ? 1.0 / static_cast<double>(batches.num_targets) : 0.0,
-          .tensor = tensor};
+          .tensor = tensor,
+          .rows_count = batch.rows.counts};
 }
 
 at::Tensor accumulate(Placement& placement, const Model& model, const MicroBatch& batch,
@@ -126,7 +127,24 @@ Result<PlacementContext> PlacedTechnique::whole_model_context(Communicator& data
 Result<void> PlacedTechnique::prepare(WeightSource& source) {
   SATURN_TRY(placement_, make_placement());
   SATURN_TRY_VOID(placement_->place(source));
+  SATURN_TRY_VOID(place_buffers(source));
   optimizer_.emplace(context_.job.optimizer, *placement_);
+  return {};
+}
+
+Result<void> PlacedTechnique::place_buffers(WeightSource& source) {
+  const std::vector<ParameterPtr> buffers = context_.model->buffers();
+  for (const ParameterPtr& buffer : buffers) {
+    const at::Tensor on_host = at::zeros(buffer->shape, at::TensorOptions(at::kFloat));
+    SATURN_TRY_VOID(source.read(*buffer, 0, on_host.view({-1})));
+    buffer->value = on_host.to(context_.device);
+  }
+  const int num_ranks = context_.communicator.num_ranks();
+  if (buffers.empty() || num_ranks == 1) return {};
+  // Apart from the group of the gradients: both are summed during backward, in orders of their own.
+  std::vector<int> ranks;
+  for (int rank = 0; rank < num_ranks; ++rank) ranks.push_back(rank);
+  SATURN_TRY(rows_, context_.communicator.subgroup("batch statistics", ranks));
   return {};
 }
 
@@ -139,9 +157,10 @@ Result<StepStats> PlacedTechnique::step(const MicroBatches& batches, double lear
     // Gradients of all but the last micro-batch may stay on this rank; the last one's backward sends the
     // sums.
     if (&batch == &batches.parts.back()) placement_->expect_last_backward();
-    loss_sum += accumulate(*placement_, *context_.model, batch,
-                           training_context(context_.job, batches, batch, tensor), batches.num_targets,
-                           context_.device);
+    StepContext context = training_context(context_.job, batches, batch, tensor);
+    context.rows = rows_.get();
+    loss_sum +=
+        accumulate(*placement_, *context_.model, batch, context, batches.num_targets, context_.device);
   }
   placement_->finish_gradients();
   ++num_steps_;
@@ -177,8 +196,11 @@ Result<EvaluationSums> PlacedTechnique::evaluate(const MicroBatches& batches) {
   EvaluationSums sums;
   for (const MicroBatch& batch : batches.parts) {
     // Rows that do not count still take part: a placement's forward may be a collective.
-    const StepContext context{
-        .seed = context_.job.seed, .first_row = batch.rows.first, .training = false, .tensor = tensor};
+    const StepContext context{.seed = context_.job.seed,
+                              .first_row = batch.rows.first,
+                              .training = false,
+                              .tensor = tensor,
+                              .tally = batch.rows.counts ? &sums.tally : nullptr};
     const at::Tensor input = body(*placement_, *context_.model, batch.inputs.to(context_.device), context);
     const at::Tensor loss = placement_->loss(input, batch.targets.to(context_.device), context);
     if (!batch.rows.counts || (tensor != nullptr && tensor->slice().rank != 0)) continue;
@@ -206,6 +228,13 @@ Result<void> PlacedTechnique::for_each_state(const StateVisitor& visit) {
       }
     }
   }
+  for (const ParameterPtr& buffer : context_.model->buffers())
+    SATURN_TRY_VOID(visit({.name = buffer->name,
+                           .role = "buffer",
+                           .shape = buffer->shape,
+                           .offsets = std::vector<std::int64_t>(buffer->shape.size(), 0),
+                           .piece = buffer->value,
+                           .primary = context_.communicator.rank() == 0}));
   return {};
 }
 
@@ -214,6 +243,8 @@ void PlacedTechnique::state_loaded() {
 }
 
 at::Tensor PlacedTechnique::gather_weight(std::size_t index) {
+  const std::size_t num_parameters = context_.model->parameters().size();
+  if (index >= num_parameters) return context_.model->buffers()[index - num_parameters]->value.cpu();
   if (placement_->holds_all()) return placement_->held()[index].weight.cpu();
   // Every rank adds what is its own to zeros.
   const ParameterPtr parameter = context_.model->parameters()[index];

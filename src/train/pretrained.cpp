@@ -48,10 +48,13 @@ bool is_weight_dtype(Dtype dtype) {
 /// Parameters read from mapped files, a range at a time, widened or narrowed to fp32.
 class StoredWeights final : public WeightSource {
  public:
-  StoredWeights(formats::Safetensors files, std::map<std::string, const StoredTensor*> tensors)
-      : files_(std::move(files)), tensors_(std::move(tensors)) {}
+  /// `others`: for parameters that `tensors` lacks.
+  StoredWeights(formats::Safetensors files, std::map<std::string, const StoredTensor*> tensors,
+                std::unique_ptr<WeightSource> others)
+      : files_(std::move(files)), tensors_(std::move(tensors)), others_(std::move(others)) {}
 
   Result<void> read(const Parameter& parameter, std::int64_t first_element, at::Tensor out) override {
+    if (others_ && !tensors_.contains(parameter.name)) return others_->read(parameter, first_element, out);
     const StoredTensor& stored = *tensors_.at(parameter.name);
     const std::int64_t count = out.numel();
     SATURN_CHECK(out.is_contiguous() && out.scalar_type() == at::kFloat, "weights are read into fp32");
@@ -79,6 +82,7 @@ class StoredWeights final : public WeightSource {
  private:
   formats::Safetensors files_;
   std::map<std::string, const StoredTensor*> tensors_;  // by parameter name; they lie in files_
+  std::unique_ptr<WeightSource> others_;
 };
 
 /// The stored tensor of `name`, with or without the model's prefix.
@@ -95,13 +99,20 @@ bool is_ignored(const Model& model, const std::string& name) {
 
 }  // namespace
 
-Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std::string& directory) {
+Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std::string& directory,
+                                                   std::unique_ptr<WeightSource> new_head) {
   SATURN_TRY(formats::Safetensors files, formats::Safetensors::open(directory));
   Diagnostics faults;
   std::map<std::string, const StoredTensor*> tensors;
   std::vector<const StoredTensor*> used;
   std::vector<std::string> missing;
-  for (const ParameterPtr& parameter : model.parameters()) {
+  const auto is_made_anew = [&](const std::string& name) {
+    return new_head && !model.head_prefix.empty() && name.starts_with(model.head_prefix);
+  };
+  std::vector<ParameterPtr> wanted = model.parameters();
+  for (const ParameterPtr& buffer : model.buffers()) wanted.push_back(buffer);
+  for (const ParameterPtr& parameter : wanted) {
+    if (is_made_anew(parameter->name)) continue;
     const StoredTensor* stored = find_stored(files, model, parameter->name);
     if (stored == nullptr) {
       missing.push_back(parameter->name);
@@ -125,7 +136,8 @@ Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std
   std::vector<std::string> extra;
   std::ranges::sort(used);
   for (const StoredTensor& stored : files.tensors()) {
-    if (!std::ranges::binary_search(used, &stored) && !is_ignored(model, stored.name))
+    if (!std::ranges::binary_search(used, &stored) && !is_ignored(model, stored.name) &&
+        !is_made_anew(stored.name))
       extra.push_back(stored.name);
   }
   if (!missing.empty()) {
@@ -142,12 +154,15 @@ Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std
   }
   if (!faults.empty()) return faults;
   // Moving Safetensors keeps its tensors where they are, so the pointers stay good.
-  return std::unique_ptr<WeightSource>(std::make_unique<StoredWeights>(std::move(files), std::move(tensors)));
+  return std::unique_ptr<WeightSource>(
+      std::make_unique<StoredWeights>(std::move(files), std::move(tensors), std::move(new_head)));
 }
 
 Result<void> write_weights(const Model& model, const WeightOf& weight_of, const std::string& directory) {
   std::vector<StoredTensor> tensors;
-  for (const ParameterPtr& parameter : model.parameters())
+  std::vector<ParameterPtr> all = model.parameters();
+  for (const ParameterPtr& buffer : model.buffers()) all.push_back(buffer);
+  for (const ParameterPtr& parameter : all)
     tensors.push_back({.name = parameter->name, .dtype = Dtype::f32, .shape = parameter->shape, .bytes = {}});
   at::Tensor held;  // until the next tensor is asked for
   const formats::TensorBytes bytes_of = [&](std::size_t index) {

@@ -62,6 +62,7 @@ class Rank {
     const std::int64_t done = training_->num_done();
     const std::int64_t peak_bytes = training_->memory_peak_bytes();
     times_.merge(training_->measured());
+    times_["data_share"] = training_->data_share();
     Json knobs = training_->tuned_knobs();
     training_->shut_down();
     times_["start_s"] = start_s_;
@@ -162,6 +163,13 @@ class Rank {
 
   void complete() {
     validate(/*final=*/true);
+    if (const std::int64_t corrupt = training_->num_corrupt(); corrupt > 0)
+      controller_.send(worker::Warning{
+          .step = training_->num_done(),
+          .about = "corrupt_samples",
+          .error_class = ErrorClass::data,
+          .message =
+              std::to_string(corrupt) + " images could not be read and were replaced by the next ones"});
     doing("writing the model");
     const double start_s = now_s();
     training_->write_model(join_path(assign_.job_directory, "model"));
@@ -171,12 +179,16 @@ class Rank {
   void validate(bool final) {
     doing("evaluating");
     const double start_s = now_s();
-    const std::optional<double> loss = training_->evaluate();
-    if (!loss) return;
+    const std::optional<Validated> validated = training_->evaluate();
+    if (!validated) return;
     times_["evaluate_s"] = now_s() - start_s;
     if (!is_first()) return;
-    std::map<std::string, double> values = {{"validation_loss", *loss}};
-    if (final) values["unigram_loss"] = training_->baseline_loss();
+    std::map<std::string, double> values = {{"validation_loss", validated->loss}};
+    if (validated->accuracy) values["validation_accuracy"] = *validated->accuracy;
+    if (validated->accuracy_top5) values["validation_accuracy_top5"] = *validated->accuracy_top5;
+    if (final)
+      values[training_->reads_images() ? "class_frequency_loss" : "unigram_loss"] =
+          training_->baseline_loss();
     for (const auto& [name, value] : values) metrics_[name] = value;
     Json line = {{"step", training_->num_done()}, {"time_s", time_s()}};
     for (const auto& [name, value] : values) line[name] = value;
@@ -243,7 +255,8 @@ class Rank {
                  {"time_s", time_s()},
                  {"loss", done.loss},
                  {"learning_rate", done.learning_rate},
-                 {"gradient_norm", done.gradient_norm}};
+                 {"gradient_norm", done.gradient_norm},
+                 {"data_time_s", done.data_time_s}};
     if (!done.finite) line["skipped"] = true;
     if (done.num_tokens > 0)
       line["tokens_per_s"] = static_cast<double>(done.num_tokens) / done.step_time_s;

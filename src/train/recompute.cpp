@@ -17,7 +17,7 @@ using torch::autograd::variable_list;
 
 class Recompute final : public torch::autograd::Node {
  public:
-  Recompute(std::function<at::Tensor(const at::Tensor&)> run, const at::Tensor& input, variable_list weights)
+  Recompute(RunOfInput run, const at::Tensor& input, variable_list weights)
       : run_(std::move(run)),
         input_(input.detach()),
         input_requires_grad_(input.requires_grad()),
@@ -32,7 +32,7 @@ class Recompute final : public torch::autograd::Node {
       input.requires_grad_(true);
       asked.insert(asked.begin(), input);
     }
-    const at::Tensor output = run_(input);
+    const at::Tensor output = run_(input, /*again=*/true);
     variable_list given = torch::autograd::grad({output}, asked, {gradients[0]}, /*retain_graph=*/false,
                                                 /*create_graph=*/false, /*allow_unused=*/true);
     if (!input_requires_grad_) given.insert(given.begin(), at::Tensor());
@@ -46,7 +46,7 @@ class Recompute final : public torch::autograd::Node {
   }
 
  private:
-  std::function<at::Tensor(const at::Tensor&)> run_;
+  RunOfInput run_;
   at::Tensor input_;
   bool input_requires_grad_;
   variable_list weights_;
@@ -65,13 +65,20 @@ bool runs_again(Checkpointing checkpointing, const Model& model, std::size_t lay
                       (checkpointing == Checkpointing::selective && layer % 2 == 1));
 }
 
-at::Tensor recomputed(std::function<at::Tensor(const at::Tensor&)> run, const at::Tensor& input,
-                      const std::vector<at::Tensor>& weights) {
-  if (!at::GradMode::is_enabled()) return run(input);
+RunOfInput run_of(Layer& layer, const StepContext& context) {
+  return [&layer, context](const at::Tensor& input, bool again) {
+    StepContext here = context;
+    here.again = again;
+    return layer.forward(input, here);
+  };
+}
+
+at::Tensor recomputed(RunOfInput run, const at::Tensor& input, const std::vector<at::Tensor>& weights) {
+  if (!at::GradMode::is_enabled()) return run(input, /*again=*/false);
   at::Tensor output;
   {
     const at::NoGradGuard no_graph;
-    output = run(input).detach();
+    output = run(input, /*again=*/false).detach();
   }
   const auto node = std::make_shared<Recompute>(std::move(run), input, weights);
   variable_list sources = weights;

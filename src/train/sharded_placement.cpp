@@ -61,16 +61,15 @@ struct ShardedPlacement::Unit {
 /// backward where the layer runs again.
 class ShardedPlacement::LayerNode final : public torch::autograd::Node {
  public:
-  LayerNode(ShardedPlacement& placement, std::size_t layer, std::function<at::Tensor(const at::Tensor&)> body,
-            const at::Tensor& input)
+  LayerNode(ShardedPlacement& placement, std::size_t layer, RunOfInput body, const at::Tensor& input)
       : placement_(placement), layer_(layer), body_(std::move(body)), input_(input.detach()) {
     input_.requires_grad_(input.requires_grad());
   }
 
   /// Runs the layer; returns its output outside of the inner graph.
-  at::Tensor run(bool keep_graph) {
+  at::Tensor run(bool keep_graph, bool again = false) {
     const at::AutoGradMode mode(keep_graph);
-    at::Tensor output = body_(input_);
+    at::Tensor output = body_(input_, again);
     if (keep_graph) {
       output_ = output;
       body_ = nullptr;
@@ -85,7 +84,7 @@ class ShardedPlacement::LayerNode final : public torch::autograd::Node {
     if (input_.requires_grad()) asked.push_back(input_);
     for (const ParameterPtr& parameter : placement_.layer(layer_).parameters())
       asked.push_back(parameter->value);
-    if (!output_.defined()) run(/*keep_graph=*/true);
+    if (!output_.defined()) run(/*keep_graph=*/true, /*again=*/true);
     variable_list given = torch::autograd::grad({output_}, asked, {gradients[0]}, /*retain_graph=*/false,
                                                 /*create_graph=*/false, /*allow_unused=*/true);
     at::Tensor of_input;
@@ -107,7 +106,7 @@ class ShardedPlacement::LayerNode final : public torch::autograd::Node {
  private:
   ShardedPlacement& placement_;
   std::size_t layer_;
-  std::function<at::Tensor(const at::Tensor&)> body_;
+  RunOfInput body_;
   at::Tensor input_;
   at::Tensor output_;
 };
@@ -264,8 +263,7 @@ void ShardedPlacement::let_go(Unit& unit) {
 
 // ---- forward ----------------------------------------------------------------------------------------------
 
-at::Tensor ShardedPlacement::run(std::size_t index, const at::Tensor& input,
-                                 std::function<at::Tensor(const at::Tensor&)> body) {
+at::Tensor ShardedPlacement::run(std::size_t index, const at::Tensor& input, RunOfInput body) {
   for (Unit* const unit : units_of(index)) gather(*unit);
   begin_gathering_neighbour(index, 1);
   const auto let_go_of_finished = [&] {
@@ -274,7 +272,7 @@ at::Tensor ShardedPlacement::run(std::size_t index, const at::Tensor& input,
   };
   at::Tensor output;
   if (!at::GradMode::is_enabled()) {
-    output = body(input);
+    output = body(input, /*again=*/false);
     let_go_of_finished();
     return output;
   }
@@ -290,14 +288,14 @@ at::Tensor ShardedPlacement::run(std::size_t index, const at::Tensor& input,
 
 at::Tensor ShardedPlacement::forward(std::size_t index, const at::Tensor& input, const StepContext& context) {
   Layer& layer = this->layer(index);
-  return run(index, input, [&layer, context](const at::Tensor& x) { return layer.forward(x, context); });
+  return run(index, input, run_of(layer, context));
 }
 
 at::Tensor ShardedPlacement::loss(const at::Tensor& input, const at::Tensor& targets,
                                   const StepContext& context) {
   Head& head = *context_.model.head;
   return run(context_.end_layer - 1, input,
-             [&head, targets, context](const at::Tensor& x) { return head.loss(x, targets, context); });
+             [&head, targets, context](const at::Tensor& x, bool) { return head.loss(x, targets, context); });
 }
 
 // ---- backward ---------------------------------------------------------------------------------------------

@@ -305,7 +305,8 @@ Result<EvaluationSums> StreamedModel::evaluate(const MicroBatches& batches) {
   for (; visits.at < slices_.size(); ++visits.at) {
     enter(visits);
     for (std::size_t part = 0; part < parts.size(); ++part) {
-      const StepContext context{.seed = job_.seed, .first_row = parts[part]->rows.first, .training = false};
+      const StepContext context{
+          .seed = job_.seed, .first_row = parts[part]->rows.first, .training = false, .tally = &sums.tally};
       if (visits.at + 1 < slices_.size()) {
         activations[part] = slices_[visits.at].layer->forward(activations[part], context);
         continue;

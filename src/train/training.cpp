@@ -111,7 +111,8 @@ Training::Training(const worker::Assign& assign)
                                                  .timeout_s = assign.rendezvous.timeout_s,
                                                  .nccl = use_nccl(assign, device_)}),
                           ErrorClass::internal);
-  dataset_ = require(data::open_dataset(source_, job_.model.vocabulary), ErrorClass::data);
+  dataset_ = require(data::open_dataset(source_, job_.model.vocabulary, std::max(1, assign.threads)),
+                     ErrorClass::data);
   const std::int64_t num_samples = dataset_->num_samples(data::Part::training);
   if (num_samples == 0) throw Failure(ErrorClass::data, "there is no training sample");
   order_.emplace(job_.seed, num_samples, job_.batch_size);
@@ -125,13 +126,17 @@ Training::Training(const worker::Assign& assign)
 void Training::make_technique(const worker::Assign& assign) {
   auto model = require(make_model(job_.model, {.vocabulary = source_.vocabulary_size,
                                                .sequence_length = source_.sequence_length,
-                                               .dropout = job_.dropout}),
+                                               .dropout = job_.dropout,
+                                               .label_smoothing = job_.label_smoothing,
+                                               .images = reads_images() ? &source_.images : nullptr}),
                        ErrorClass::bad_configuration);
   std::unique_ptr<WeightSource> weights = std::make_unique<RandomWeights>(job_.seed);
   if (!assign.resume_from.empty())
     weights = std::make_unique<NoWeights>();
   else if (!job_.model.directory.empty())
-    weights = require(open_weights(*model, job_.model.directory), ErrorClass::data);
+    weights = require(open_weights(*model, job_.model.directory,
+                                   job_.new_head ? std::make_unique<RandomWeights>(job_.seed) : nullptr),
+                      ErrorClass::data);
 
   const data::Samples example = require(dataset_->read(data::Part::training, {0}), ErrorClass::data);
   technique_ = find_entry(configuration_.technique, job_)
@@ -168,6 +173,7 @@ StepReport Training::step(const Requests& mine, Requests& agreed) {
   const double start_s = now_s();
   const MicroBatches batches = require(loader_->next(), ErrorClass::data);
   StepReport report{.num_rows = batches.num_rows};
+  report.data_time_s = now_s() - start_s;
   report.num_tokens = batches.num_rows * dataset_->tokens_per_sample();
   report.learning_rate = learning_rate(job_.optimizer, job_.schedule, progress_.step, num_steps_);
   const StepStats stats = require(technique_->step(batches, report.learning_rate), ErrorClass::internal);
@@ -189,6 +195,8 @@ StepReport Training::step(const Requests& mine, Requests& agreed) {
   }
   technique_->synchronize();
   report.step_time_s = now_s() - start_s;
+  stepped_s_ += report.step_time_s;
+  waited_s_ += report.data_time_s;
   report.loss = values[0] / static_cast<double>(batches.num_targets);
   report.gradient_norm = stats.gradient_norm;
   agreed = {
@@ -214,7 +222,7 @@ std::int64_t Training::number_of_first_rank(std::int64_t mine) {
   return of_first_rank(mine, *communicator_);
 }
 
-std::optional<double> Training::evaluate(std::int64_t max_batches) {
+std::optional<Validated> Training::evaluate(std::int64_t max_batches) {
   std::int64_t num_batches = num_validation_batches();
   if (max_batches > 0) num_batches = std::min(num_batches, max_batches);
   if (num_batches == 0) return std::nullopt;
@@ -226,22 +234,33 @@ std::optional<double> Training::evaluate(std::int64_t max_batches) {
     const EvaluationSums part = require(technique_->evaluate(batches), ErrorClass::internal);
     sums.loss_sum += part.loss_sum;
     sums.num_targets += part.num_targets;
+    sums.tally.num_samples += part.tally.num_samples;
+    sums.tally.num_right += part.tally.num_right;
+    sums.tally.num_right_in_5 += part.tally.num_right_in_5;
   }
   expect_long_waits(true);
-  at::Tensor shared = at::empty({2}, at::kDouble);
+  at::Tensor shared = at::empty({5}, at::kDouble);
   auto* values = shared.mutable_data_ptr<double>();
   values[0] = sums.loss_sum;
   values[1] = static_cast<double>(sums.num_targets);
+  values[2] = static_cast<double>(sums.tally.num_samples);
+  values[3] = static_cast<double>(sums.tally.num_right);
+  values[4] = static_cast<double>(sums.tally.num_right_in_5);
   if (device_.is_cuda()) shared = shared.to(device_);
   communicator_->sum(shared);
   expect_long_waits(false);
   shared = shared.cpu();
   const double loss = shared[0].item<double>() / shared[1].item<double>();
-  if (max_batches > 0) return loss;  // of a part: nothing to compare with
+  Validated validated{.loss = loss, .accuracy = {}, .accuracy_top5 = {}};
+  if (const double count = shared[2].item<double>(); count > 0.0) {
+    validated.accuracy = shared[3].item<double>() / count;
+    validated.accuracy_top5 = shared[4].item<double>() / count;
+  }
+  if (max_batches > 0) return validated;  // of a part: nothing to compare with
   if (progress_.best_validation_loss == 0.0 || loss < progress_.best_validation_loss)
     progress_.best_validation_loss = loss;
   progress_.validation = checkpoint::Validation{.step = progress_.step, .loss = loss};
-  return loss;
+  return validated;
 }
 
 double Training::baseline_loss() const {
@@ -290,7 +309,8 @@ void Training::load(const std::string& directory) {
 void Training::write_model(const std::string& directory) {
   expect_long_waits(true);
   // Every weight is gathered once, by all ranks in one order; one that cannot write goes on taking part.
-  const std::size_t num_weights = technique_->model().parameters().size();
+  const std::size_t num_weights =
+      technique_->model().parameters().size() + technique_->model().buffers().size();
   std::size_t next = 0;
   Result<void> written;
   if (is_first_rank()) {

@@ -28,6 +28,7 @@ struct StepReport {
   double learning_rate = 0.0;
   double gradient_norm = 0.0;
   double step_time_s = 0.0;  ///< from asking for the batch to a synchronised device
+  double data_time_s = 0.0;  ///< of that, waiting for the batch
   std::int64_t num_rows = 0;
   std::int64_t num_tokens = 0;
   bool finite = true;  ///< false: loss or gradients were not, and no weight was changed
@@ -38,6 +39,13 @@ struct Requests {
   bool save = false;
   bool end = false;
   std::int64_t stop_at_step = 0;  ///< 0 = not asked
+};
+
+/// Means over validation samples.
+struct Validated {
+  double loss = 0.0;
+  std::optional<double> accuracy;  ///< of classifiers: the likeliest class was the true one
+  std::optional<double> accuracy_top5;
 };
 
 /// Every member throws Failure, or what LibTorch throws.
@@ -52,13 +60,17 @@ class Training {
   /// The next step. `mine` counts on rank 0 only; `agreed` is what rank 0 was asked.
   StepReport step(const Requests& mine, Requests& agreed);
 
-  /// Mean validation loss, over at most `max_batches` global batches (0 = all); nothing without validation
-  /// data.
-  std::optional<double> evaluate(std::int64_t max_batches = 0);
+  /// Over at most `max_batches` global batches of validation samples (0 = all); nothing without any.
+  std::optional<Validated> evaluate(std::int64_t max_batches = 0);
   std::int64_t num_validation_batches() const;
   /// What rank 0 gives, on every rank. For what ranks measure themselves and must do alike.
   std::int64_t number_of_first_rank(std::int64_t mine);
   double baseline_loss() const;
+  /// Samples that this rank could not read and replaced by others.
+  std::int64_t num_corrupt() const { return dataset_->num_corrupt(); }
+  bool reads_images() const { return source_.kind == batch::DataKind::images; }
+  /// Of all steps' time, the share that was waiting for data.
+  double data_share() const { return stepped_s_ > 0.0 ? waited_s_ / stepped_s_ : 0.0; }
 
   /// Begins to save in the background; what becomes of it is in `take_save_reports`, on rank 0.
   ///
@@ -97,6 +109,7 @@ class Training {
   c10::Device device_{c10::kCPU};
   double long_timeout_s_ = 300.0;
   double step_timeout_s_ = 0.0;  ///< 0 until a step has been timed
+  double stepped_s_ = 0.0, waited_s_ = 0.0;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<data::Dataset> dataset_;
   std::optional<data::SampleOrder> order_;

@@ -85,8 +85,7 @@ at::Tensor WholePlacement::forward(std::size_t index, const at::Tensor& input, c
   if (!runs_again(context_.checkpointing, context_.model, index)) return layer.forward(input, context);
   std::vector<at::Tensor> weights;
   for (const ParameterPtr& parameter : layer.parameters()) weights.push_back(parameter->value);
-  return recomputed([&layer, context](const at::Tensor& x) { return layer.forward(x, context); }, input,
-                    weights);
+  return recomputed(run_of(layer, context), input, weights);
 }
 
 at::Tensor WholePlacement::loss(const at::Tensor& input, const at::Tensor& targets,

@@ -134,6 +134,8 @@ std::string job_row(const journal::JobSummary& job, std::size_t color, bool best
   const std::optional<double> unigram = metric(job, "unigram_loss");
   std::optional<double> ratio;
   if (loss && unigram && *unigram > 0) ratio = 100 * (*loss / *unigram - 1);
+  std::optional<double> accuracy = metric(job, "accuracy");
+  if (accuracy) *accuracy *= 100;
   std::optional<double> error;
   if (job.predicted_time_s && job.last_attempt_s && *job.last_attempt_s > 0)
     error = 100 * (*job.predicted_time_s / *job.last_attempt_s - 1);
@@ -148,7 +150,8 @@ std::string job_row(const journal::JobSummary& job, std::size_t color, bool best
          cell(job.predicted_time_s ? format_duration(*job.predicted_time_s) : "", true) +
          cell(job.attempts > 0 ? format_duration(job.last_attempt_s.value_or(job.time_s)) : "", true) +
          cell(number_text(error, "%+.1f %%"), true) + cell(number_text(job.train_loss, "%.4f"), true) +
-         cell(number_text(loss, "%.4f"), true) + cell(number_text(ratio, "%+.1f %%"), true) + "</tr>\n";
+         cell(number_text(loss, "%.4f"), true) + cell(number_text(ratio, "%+.1f %%"), true) +
+         cell(number_text(accuracy, "%.2f %%"), true) + "</tr>\n";
 }
 
 std::string job_table(const journal::Summary& summary) {
@@ -157,7 +160,7 @@ std::string job_table(const journal::Summary& summary) {
       "<th class=\"n\">attempts</th><th class=\"n\">planned</th><th class=\"n\">took</th><th "
       "class=\"n\">error</th>"
       "<th class=\"n\">train loss</th><th class=\"n\">validation loss</th><th class=\"n\">against "
-      "unigram</th></tr>\n";
+      "unigram</th><th class=\"n\">accuracy</th></tr>\n";
   for (std::size_t j = 0; j < summary.jobs.size(); ++j)
     out += job_row(summary.jobs[j], j, summary.best_job == summary.jobs[j].name);
   return out + "</table></div>\n";

@@ -62,6 +62,14 @@ std::string devices_text(const journal::Summary& summary, const journal::JobSumm
   return lanes_text(schedule, lanes, several);
 }
 
+std::string accuracy_text(const journal::JobSummary& job) {
+  const std::optional<double> accuracy = metric(job, "accuracy");
+  if (!accuracy) return "";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f %%", 100 * *accuracy);
+  return text;
+}
+
 std::string counted(std::size_t count, const std::string& noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
@@ -80,7 +88,8 @@ std::string summary_text(const journal::Summary& summary, const Terminal& termin
                {.title = "error", .align = Align::right, .drop_order = 2},
                {.title = "train", .align = Align::right, .drop_order = 7},
                {.title = "valid", .align = Align::right, .drop_order = 10},
-               {.title = "unigram", .align = Align::right, .drop_order = 9}});
+               {.title = "unigram", .align = Align::right, .drop_order = 9},
+               {.title = "accuracy", .align = Align::right, .drop_order = 11}});
   std::size_t num_done = 0;
   bool any_unigram = false;
   for (const journal::JobSummary& job : summary.jobs) {
@@ -98,7 +107,7 @@ std::string summary_text(const journal::Summary& summary, const Terminal& termin
                job.predicted_time_s ? format_duration(*job.predicted_time_s) : "",
                job.attempts > 0 ? format_duration(job.last_attempt_s.value_or(job.time_s)) : "",
                error ? signed_percent(*error) : "", loss_text(job.train_loss), loss_text(loss),
-               has_ratio ? signed_percent(*loss / *unigram - 1) : ""});
+               has_ratio ? signed_percent(*loss / *unigram - 1) : "", accuracy_text(job)});
   }
   std::string out = table.text(terminal);
   const auto say = [&](const std::string& text) {

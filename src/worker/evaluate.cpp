@@ -34,6 +34,8 @@ Json to_json(const EvaluateRequest& request) {
   return {{"model_directory", request.model_directory},
           {"text", request.text},
           {"tokens", request.tokens},
+          {"images", request.images},
+          {"resize", request.resize},
           {"sequence_length", request.sequence_length},
           {"logits", request.logits}};
 }
@@ -45,6 +47,8 @@ Result<EvaluateRequest> evaluate_request_from_json(const std::string& text) {
   EvaluateRequest request{.model_directory = reader.string("model_directory"),
                           .text = reader.string("text"),
                           .tokens = reader.string("tokens"),
+                          .images = reader.string("images"),
+                          .resize = reader.integer("resize"),
                           .sequence_length = reader.integer("sequence_length"),
                           .logits = reader.string("logits")};
   reader.finish();
@@ -54,10 +58,13 @@ Result<EvaluateRequest> evaluate_request_from_json(const std::string& text) {
 
 std::string reply_text(const Result<Evaluation>& reply) {
   if (reply.ok()) {
-    return to_line(Json{{"loss", reply->loss},
-                        {"perplexity", reply->perplexity},
-                        {"count", reply->count},
-                        {"sequence_length", reply->sequence_length}});
+    Json json = {{"loss", reply->loss},
+                 {"perplexity", reply->perplexity},
+                 {"count", reply->count},
+                 {"sequence_length", reply->sequence_length}};
+    if (reply->accuracy) json["accuracy"] = *reply->accuracy;
+    if (reply->accuracy_top5) json["accuracy_top5"] = *reply->accuracy_top5;
+    return to_line(json);
   }
   Json faults = Json::array();
   for (const Diagnostic& fault : reply.faults()) {
@@ -92,6 +99,8 @@ Result<Evaluation> evaluation_from_reply(const std::string& text) {
                         .perplexity = reader.number("perplexity"),
                         .count = reader.integer("count"),
                         .sequence_length = reader.integer("sequence_length")};
+  if (reader.has("accuracy")) evaluation.accuracy = reader.number("accuracy");
+  if (reader.has("accuracy_top5")) evaluation.accuracy_top5 = reader.number("accuracy_top5");
   reader.finish();
   if (!faults.empty()) return faults;
   return evaluation;

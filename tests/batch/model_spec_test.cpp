@@ -1,5 +1,6 @@
 #include "saturn/batch/model_spec.h"
 
+#include "saturn/batch/batch.h"
 #include "tests/batch/support.h"
 
 namespace saturn {
@@ -40,6 +41,121 @@ TEST_SUITE("batch") {
 
   TEST_CASE("batch/model_spec: the GPT-J preset has the published parameter count") {
     CHECK(preset("gpt-j-6b").num_parameters == 6050882784);
+  }
+
+  // Of timm's vit_base_patch16_224, vit_large_patch16_224, vit_gigantic_patch14_224 and resnets;
+  // torchvision's are the same.
+  TEST_CASE("batch/model_spec: presets of images have the published parameter counts") {
+    batch::DataSource images;
+    images.kind = batch::DataKind::images;
+    images.images.size = 224;
+    images.vocabulary_size = 1000;
+    const auto count = [&](const char* name) {
+      return with_data(preset(name), images, /*new_head=*/false).num_parameters;
+    };
+    CHECK(count("vit-b16") == 86567656);
+    CHECK(count("vit-l16") == 304326632);
+    CHECK(count("vit-g14") == 1844440680);
+    CHECK(count("resnet18") == 11689512);
+    CHECK(count("resnet50") == 25557032);
+    CHECK(count("resnet152") == 60192808);
+    CHECK(count("resnet200") == 64673832);
+  }
+
+  // timm's table of benchmarks counts multiplications: 17.58 billion and 4.11 billion forward.
+  TEST_CASE("batch/model_spec: work per image is three forward passes") {
+    batch::DataSource images;
+    images.kind = batch::DataKind::images;
+    images.images.size = 224;
+    images.vocabulary_size = 1000;
+    const auto billions = [&](const char* name) {
+      return flops_per_sample(with_data(preset(name), images, /*new_head=*/false), images) / 1e9;
+    };
+    CHECK(billions("vit-b16") == doctest::Approx(6 * 17.58).epsilon(0.02));
+    CHECK(billions("resnet50") == doctest::Approx(6 * 4.11).epsilon(0.02));
+    CHECK(billions("resnet18") == doctest::Approx(6 * 1.82).epsilon(0.02));
+  }
+
+  TEST_CASE("batch/model_spec: a model of images takes from the data what its preset leaves open") {
+    batch::DataSource images;
+    images.kind = batch::DataKind::images;
+    images.images.size = 16;
+    images.images.channels = 1;
+    images.vocabulary_size = 10;
+    const ModelSpec toy = with_data(preset("vit-toy"), images, /*new_head=*/false);
+    CHECK(toy.image_size == 16);
+    CHECK(toy.channels == 1);
+    CHECK(toy.vocabulary == 10);
+    CHECK(toy.longest_sequence == 17);
+    const ModelSpec fixed = with_data(preset("vit-b16"), images, /*new_head=*/false);
+    CHECK(fixed.image_size == 224);
+    CHECK(with_data(toy, images, /*new_head=*/false) == toy);
+    images.vocabulary_size = 3;
+    CHECK(with_data(toy, images, /*new_head=*/false).vocabulary == 10);
+    CHECK(with_data(toy, images, /*new_head=*/true).vocabulary == 3);
+  }
+
+  TEST_CASE("batch/model_spec: timm's config names the architecture and what differs from it") {
+    BatchFolder folder;
+    REQUIRE(make_directories(folder.file("hf")).ok());
+    folder.write("hf/model.safetensors", "x");
+    const auto read = [&](const std::string& config) {
+      folder.write("hf/config.json", config);
+      return find_model("hf", directory_of(folder.path()), kAsked);
+    };
+    const auto vit = read(R"({"architecture": "vit_small_patch32_224.augreg_in21k", "num_classes": 7})");
+    REQUIRE_MESSAGE(vit.ok(), faults_of(vit));
+    CHECK(vit->width == 384);
+    CHECK(vit->vocabulary == 7);
+    CHECK(vit->longest_sequence == 50);
+    const auto sides = read(R"({"architecture": "vit_base_patch16_224", "num_classes": 7,
+                                "model_args": {"img_size": [32, 32], "patch_size": [8, 8]}})");
+    REQUIRE_MESSAGE(sides.ok(), faults_of(sides));
+    CHECK(sides->longest_sequence == 17);
+    const auto resnet = read(R"({"architecture": "resnet50.a1_in1k", "num_classes": 1000,
+                                 "model_args": {"layers": [1, 1, 1, 1], "in_chans": 1}})");
+    REQUIRE_MESSAGE(resnet.ok(), faults_of(resnet));
+    CHECK(resnet->num_layers == 4);
+    CHECK(resnet->channels == 1);
+    struct Row {
+      const char* config;
+      const char* says;
+    };
+    for (
+        const Row& row : std::vector<Row>{
+            {R"({"architecture": "swin_tiny", "num_classes": 7})",
+             "architecture \"swin_tiny\" is not in this build"},
+            {R"({"architecture": "vit_base_patch16_clip_224", "num_classes": 7})", "is not in this build"},
+            {R"({"architecture": "vit_base_patch99999999999999999999_224", "num_classes": 7})",
+             "not in this build"},
+            {R"({"architecture": "vit_base_patch16_224", "num_classes": 7, "model_args": {"reg_tokens": 4}})",
+             "reg_tokens = 4 is not in this build"},
+            {R"({"architecture": "vit_base_patch16_224", "num_classes": 7, "model_args": {"qkv_bias": false}})",
+             "qkv_bias = false"},
+            {R"({"architecture": "vit_base_patch16_224", "num_classes": 7, "model_args": {"mlp_ratio": "4"}})",
+             "mlp_ratio"},
+            {R"({"architecture": "vit_base_patch16_224", "num_classes": 7, "model_args": {"patch_size": 15}})",
+             "patch_size = 15 does not divide"},
+            {R"({"architecture": "vit_base_patch16_224", "num_classes": 7, "model_args": {"patch_size": 0}})",
+             "patch_size"},
+            {R"({"architecture": "vit_base_patch16_224", "num_classes": 7, "global_pool": "avg"})",
+             "global_pool"},
+            {R"({"architecture": "vit_base_patch16_224"})", "num_classes"},
+            {R"({"architecture": "vit_base_patch16_224", "num_classes": 0})", "num_classes"},
+            {R"({"architecture": "resnet50", "num_classes": 7, "model_args": {"layers": [1, 2]}})", "layers"},
+            {R"({"architecture": "resnet50", "num_classes": 7, "model_args": {"channels": [64, 64, 64, 64]}})",
+             "channels that each stage doubles"},
+            {R"({"architecture": "resnet50d", "num_classes": 7})", "architecture \"resnet50d\" is not"},
+            {R"({"architecture": "resnet50", "num_classes": 7, "model_args": {"cardinality": 32}})",
+             "cardinality"},
+            {R"({"architecture": "resnet50", "num_classes": 7, "model_args": 3})", "this is no object"},
+        }) {
+      CAPTURE(row.config);
+      const std::string faults = faults_of(read(row.config));
+      CAPTURE(faults);
+      CHECK(faults.find(row.says) != std::string::npos);
+      CHECK(faults.find("config.json") != std::string::npos);
+    }
   }
 
   TEST_CASE("batch/model_spec: work per token is six times the parameters and the attention") {

@@ -75,6 +75,44 @@ TEST_SUITE("batch") {
     CHECK(batch::find_technique("offload")->refusal(job, {.kind = "gpu", .num_devices = 2}).has_value());
   }
 
+  TEST_CASE(
+      "batch/technique_spec: a ResNet is not cut into parts of a batch and no model of images into shares") {
+    batch::DataSource images;
+    images.kind = batch::DataKind::images;
+    images.images.size = 32;
+    images.vocabulary_size = 10;
+    Job job = job_of(8);
+    const auto refusal = [&](const char* technique, int num_devices) {
+      const auto why = batch::find_technique(technique)->refusal(job, {.num_devices = num_devices});
+      return why ? *why : "";
+    };
+    job.model = with_data(*batch::find_model("resnet-toy", ".", {}), images, /*new_head=*/false);
+    for (const char* technique : {"pipeline", "offload", "tensor", "hybrid"}) {
+      CAPTURE(technique);
+      CHECK(refusal(technique, std::string(technique) == "offload" ? 1 : 4) != "");
+    }
+    CHECK(refusal("pipeline", 2).find("BatchNorm") != std::string::npos);
+    CHECK(refusal("offload", 1).find("BatchNorm") != std::string::npos);
+    for (const char* technique : {"ddp", "fsdp"}) CHECK(refusal(technique, 2) == "");
+    CHECK(refusal("single", 1) == "");
+    job.model = with_data(*batch::find_model("vit-toy", ".", {}), images, /*new_head=*/false);
+    for (const char* technique : {"ddp", "fsdp", "pipeline", "hybrid"}) CHECK(refusal(technique, 4) == "");
+    CHECK(refusal("offload", 1) == "");
+    CHECK(refusal("tensor", 2) == "cannot split the layers of a model of images");
+    // What is predicted of either is a number.
+    for (const char* model : {"resnet50", "vit-b16"}) {
+      images.images.size = 224;
+      job.model = with_data(*batch::find_model(model, ".", {}), images, /*new_head=*/false);
+      job.techniques = {"single", "ddp", "fsdp"};
+      for (const batch::Configuration& one : configurations_of(job, {.num_devices = 2})) {
+        CAPTURE(to_text(one));
+        const batch::TechniqueSpec* spec = batch::find_technique(one.technique);
+        CHECK(spec->predicted_memory_bytes(job, images, one) > 4 * job.model.num_parameters);
+        CHECK(spec->predicted_step_time_s(job, images, one) > 0.0);
+      }
+    }
+  }
+
   TEST_CASE("batch/technique_spec: a rank has at least one row of the batch") {
     CHECK(plain(job_of(2), {.num_devices = 3}) == "single x1/1, single x2/1, single x3/1, ddp x2/2");
   }

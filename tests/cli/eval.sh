@@ -2,7 +2,9 @@
 run 2 "$SATURN" eval nowhere
 has err "no file to evaluate on is named" "saturn eval nowhere --tokens FILE"
 run 2 "$SATURN" eval nowhere --text a --tokens b
-has err "both --text and --tokens are named"
+has err "several files to evaluate on are named"
+run 2 "$SATURN" eval nowhere --text a --resize 8
+has err "--resize 8 is set without --images"
 run 2 "$SATURN" eval nowhere --tokens b --sequence-length 0
 has err "--sequence-length 0 is no length"
 run 0 "$SATURN" eval --help

@@ -18,7 +18,7 @@ class Numbers final : public Dataset {
   std::int64_t targets_per_sample() const override { return 1; }
   std::int64_t tokens_per_sample() const override { return 0; }
   Result<double> baseline_loss() const override { return 0.0; }
-  Result<Samples> read(Part, const std::vector<std::int64_t>& samples) const override {
+  Result<Samples> read(Part, const std::vector<std::int64_t>& samples, const Draw&) const override {
     for (std::int64_t sample : samples) {
       if (sample != poison_) continue;
       if (how_ == How::fault) return Diagnostic{.what = "poisoned"};

@@ -1,6 +1,8 @@
 """A family of language models against transformers: logits, first gradients, the loss curve of AdamW, and the way
 back. A family's script says how to make a random checkpoint; this runs it through Saturn and compares."""
 
+import json
+
 import numpy
 import torch
 from safetensors.torch import load_file, save_file
@@ -76,8 +78,8 @@ def compare_training(checks, driver, saturn, model, directory, work, seed, is_no
     clip_norm = 0.5 if seed % 2 else 0.0
     micro_batches = 1 + seed % 3
     saved = path_in(work, "saved")
-    run(driver, directory, path_in(work, "batches.safetensors"), path_in(work, "out.safetensors"), saved, lr,
-        weight_decay, clip_norm, micro_batches)
+    run(driver, directory, path_in(work, "batches.safetensors"), path_in(work, "out.safetensors"), saved,
+        json.dumps(dict(lr=lr, weight_decay=weight_decay, clip_norm=clip_norm, micro_batches=micro_batches)))
     got = load_file(path_in(work, "out.safetensors"))
     losses, norms, gradients = train_reference(model, batches, lr, weight_decay, clip_norm)
 

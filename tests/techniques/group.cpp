@@ -31,6 +31,7 @@ Json to_json(const GroupRun& run) {
           {"num_steps", run.num_steps},
           {"dropout", run.dropout},
           {"clip_norm", run.clip_norm},
+          {"optimizer", run.optimizer},
           {"learning_rate", run.learning_rate},
           {"precision", run.precision},
           {"model", run.model},
@@ -55,6 +56,7 @@ GroupRun group_run_from_json(const Json& json) {
   json.at("num_steps").get_to(run.num_steps);
   json.at("dropout").get_to(run.dropout);
   json.at("clip_norm").get_to(run.clip_norm);
+  json.at("optimizer").get_to(run.optimizer);
   json.at("learning_rate").get_to(run.learning_rate);
   json.at("precision").get_to(run.precision);
   json.at("model").get_to(run.model);
@@ -180,6 +182,7 @@ GroupResult run_group(const GroupRun& run) {
     json.at("losses").get_to(result.losses);
     json.at("norms").get_to(result.norms);
     json.at("validation_loss").get_to(result.validation_loss);
+    json.at("num_right").get_to(result.num_right);
     for (int rank = 0; rank < run.num_ranks; ++rank)
       StateReader(*read_whole(directory.file("state." + std::to_string(rank)))).read_into(result.state);
   }

@@ -23,6 +23,7 @@ struct GroupRun {
   int num_steps = 1;
   double dropout = 0.0;
   double clip_norm = 0.0;
+  std::string optimizer = "adamw";  ///< or sgd, with momentum
   double learning_rate = 3e-3;
   std::string precision = "fp32";
   std::string model;                    ///< a file of sizes, as a batch names one; empty: the tiny model of
@@ -41,6 +42,7 @@ struct GroupResult {
   std::vector<double> losses;       ///< of each step
   std::vector<double> norms;
   double validation_loss = 0.0;
+  double num_right = 0.0;  ///< of a classifier's validation samples
   /// "role/name", and "first_role/name" after the first step; whole, from what the ranks hold.
   std::map<std::string, std::vector<float>> state;
   double wall_s = 0.0;

@@ -17,7 +17,6 @@
 
 #include "saturn/base/check.h"
 #include "saturn/base/files.h"
-#include "saturn/base/random.h"
 #include "saturn/batch/batch.h"
 #include "saturn/batch/model_spec.h"
 #include "saturn/batch/technique_spec.h"
@@ -26,48 +25,26 @@
 #include "saturn/train/memory.h"
 #include "saturn/train/technique.h"
 #include "tests/techniques/group.h"
+#include "tests/techniques/made_up.h"
 #include "tests/techniques/tiny_model.h"
 #include "train/failure.h"
 
 namespace saturn::testing {
 namespace {
 
-constexpr int kVocabulary = 64;
-constexpr int kValidationSamples = 7;
-
-/// Tokens of a simple law, so that there is something to learn: the next token is mostly a function of the
-/// last.
-class MadeUp final : public data::Dataset {
- public:
-  MadeUp(std::int64_t num_samples, std::int64_t length) : num_samples_(num_samples), length_(length) {}
-  std::int64_t num_samples(data::Part part) const override {
-    return part == data::Part::training ? num_samples_ : kValidationSamples;
+/// What the data decide of a stored model: tokens of kVocabulary kinds, or images.
+batch::ModelSpec model_of(const GroupRun& run) {
+  batch::ModelSpec spec = train::require(batch::find_model(run.model, ".", {}), worker::ErrorClass::data);
+  batch::DataSource data;
+  data.vocabulary_size = kVocabulary;
+  if (spec.reads_images) {
+    data.kind = batch::DataKind::images;
+    data.images.size = kImageSize;
+    data.images.channels = 1;
+    data.vocabulary_size = kClasses;
   }
-  std::int64_t targets_per_sample() const override { return length_; }
-  std::int64_t tokens_per_sample() const override { return length_; }
-  Result<double> baseline_loss() const override { return 0.0; }
-  Result<data::Samples> read(data::Part part, const std::vector<std::int64_t>& samples) const override {
-    const auto rows = static_cast<std::int64_t>(samples.size());
-    at::Tensor tokens = at::empty({rows, length_ + 1}, at::kLong);
-    auto* values = tokens.mutable_data_ptr<std::int64_t>();
-    for (std::int64_t row = 0; row < rows; ++row) {
-      Random random(
-          mix_key(part == data::Part::training ? 1U : 2U, static_cast<std::uint64_t>(samples[row])));
-      std::int64_t token = static_cast<std::int64_t>(random.below(kVocabulary));
-      for (std::int64_t i = 0; i <= length_; ++i) {
-        values[row * (length_ + 1) + i] = token;
-        token = random.uniform() < 0.8 ? (token * 5 + 3) % kVocabulary
-                                       : static_cast<std::int64_t>(random.below(kVocabulary));
-      }
-    }
-    return data::Samples{tokens.narrow(1, 0, length_).contiguous(),
-                         tokens.narrow(1, 1, length_).contiguous()};
-  }
-
- private:
-  std::int64_t num_samples_;
-  std::int64_t length_;
-};
+  return with_data(std::move(spec), data, /*new_head=*/false);
+}
 
 std::unique_ptr<train::Model> make_model(const GroupRun& run, const batch::ModelSpec& spec) {
   if (run.model.empty())
@@ -107,7 +84,8 @@ void append_state(std::string& bytes, const std::string& prefix, train::Techniqu
 
 /// Final weights come whole, and are those that this rank holds a part of.
 void check_gathered(train::Technique& technique, bool is_first) {
-  const auto parameters = technique.model().parameters();
+  auto parameters = technique.model().parameters();
+  for (const train::ParameterPtr& buffer : technique.model().buffers()) parameters.push_back(buffer);
   std::vector<std::vector<float>> whole;  // outside the limit that tensors keep
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const at::Tensor weight = technique.gather_weight(i);
@@ -118,7 +96,7 @@ void check_gathered(train::Technique& technique, bool is_first) {
   }
   if (!is_first) return;
   train::require(technique.for_each_state([&](const train::StateTensor& state) -> Result<void> {
-    if (state.role != "weight") return {};
+    if (state.role != "weight" && state.role != "buffer") return {};
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       if (parameters[i]->name != state.name) continue;
       at::Tensor part = at::from_blob(whole[i].data(), parameters[i]->shape, at::kFloat);
@@ -150,10 +128,12 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
   job.precision = run.precision;
   job.dropout = run.dropout;
   job.seed = 17;
-  job.optimizer = {.lr = run.learning_rate, .weight_decay = 0.1, .clip_norm = run.clip_norm};
-  if (!run.model.empty())
-    job.model =
-        with_vocabulary(require(batch::find_model(run.model, ".", {}), ErrorClass::data), kVocabulary);
+  job.optimizer = {.kind = run.optimizer,
+                   .lr = run.learning_rate,
+                   .weight_decay = run.optimizer == "sgd" ? 1e-3 : 0.1,
+                   .momentum = run.optimizer == "sgd" ? 0.9 : 0.0,
+                   .clip_norm = run.clip_norm};
+  if (!run.model.empty()) job.model = model_of(run);
   const batch::Configuration configuration{
       .technique = run.technique, .num_ranks = run.num_ranks, .knobs = run.knobs};
   auto communicator = require(train::Communicator::connect({.port = port,
@@ -163,7 +143,9 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
                                                             .num_ranks = run.num_ranks,
                                                             .timeout_s = 60}),
                               ErrorClass::internal);
-  const MadeUp dataset(run.num_samples, run.sequence_length);
+  const auto made_up = job.model.reads_images ? made_up_images(run.num_samples)
+                                              : made_up_text(run.num_samples, run.sequence_length);
+  const data::Dataset& dataset = *made_up;
   std::unique_ptr<train::Technique> technique;
   for (const train::TechniqueEntry& entry : train::technique_entries())
     if (run.technique == entry.name)
@@ -202,17 +184,23 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
     if (step == 0) append_state(state, "first_", *technique);
   }
 
-  at::Tensor sums = at::zeros({2}, at::kDouble);
+  at::Tensor sums = at::zeros({4}, at::kDouble);
   for (std::int64_t i = 0; i < data::num_validation_batches(dataset, run.batch_size); ++i) {
     const auto batches = require(data::read_validation(dataset, run.batch_size, share, i), ErrorClass::data);
     const auto part = require(technique->evaluate(batches), ErrorClass::internal);
     sums[0] += part.loss_sum;
     sums[1] += static_cast<double>(part.num_targets);
+    sums[2] += static_cast<double>(part.tally.num_samples);
+    sums[3] += static_cast<double>(part.tally.num_right);
   }
   communicator->sum(sums);
   result["validation_loss"] = (sums[0] / sums[1]).item<double>();
-  if (std::abs(sums[1].item<double>() - kValidationSamples * run.sequence_length) > 0.5)
+  result["num_right"] = sums[3].item<double>();
+  if (std::abs(sums[1].item<double>() -
+               static_cast<double>(kValidationSamples * dataset.targets_per_sample())) > 0.5)
     throw train::Failure(ErrorClass::internal, "validation did not count every target once");
+  if (sums[2].item<double>() != (job.model.reads_images ? kValidationSamples : 0))
+    throw train::Failure(ErrorClass::internal, "validation did not tally every image once");
 
   if (!run.save_to.empty())
     require(train::save_checkpoint(run.save_to, {.step = run.num_steps, .seed = job.seed}, Json::object(),

@@ -67,6 +67,15 @@ TEST_CASE("view/summary: a run is summed up at several widths") {
   testing::check_golden("view/summary-150-ascii.txt", summary_text(some_summary(), {.width = 150}));
 }
 
+TEST_CASE("view/summary: classifiers have their accuracy") {
+  journal::Summary summary = some_summary();
+  CHECK(summary_text(summary, {.width = 150}).find("accuracy") == std::string::npos);
+  summary.jobs[1].validation = {{"loss", 0.1}, {"accuracy", 0.98765}};
+  const std::string text = summary_text(summary, {.width = 80});
+  CHECK(text.find("accuracy") != std::string::npos);
+  CHECK(text.find("98.8 %") != std::string::npos);
+}
+
 TEST_CASE("view/summary: no line is wider than the terminal") {
   for (int width = kLeastWidth; width < 200; ++width) {
     const std::string text = summary_text(some_summary(), {.width = width, .unicode = true});

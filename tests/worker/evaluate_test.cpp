@@ -19,6 +19,10 @@ TEST_SUITE("worker") {
     const Result<Evaluation> back = evaluation_from_reply(reply_text(evaluation));
     REQUIRE(back.ok());
     CHECK((*back == evaluation));
+    const Evaluation of_images{.loss = 1.5, .accuracy = 0.75, .accuracy_top5 = 1.0, .count = 64};
+    const Result<Evaluation> images_back = evaluation_from_reply(reply_text(of_images));
+    REQUIRE(images_back.ok());
+    CHECK((*images_back == of_images));
   }
 
   TEST_CASE("worker/evaluate: faults cross with all their parts") {

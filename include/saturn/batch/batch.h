@@ -19,18 +19,37 @@ namespace saturn::batch {
 /// grid points at the value of its own point. Not part of a job's identity; never written to artefacts.
 using Positions = std::map<std::string, SourcePosition>;
 
-enum class DataKind { text, tokens };
+enum class DataKind { text, tokens, images };
+
+/// How images become what a model reads. What torchvision's transforms of the same purpose do: a random
+/// resized crop and a flip for training; for validation the shorter side is made `resize`, the centre cut.
+struct ImageSettings {
+  int size = 0;              ///< side of the square that the model reads, in pixels
+  int channels = 3;          ///< 3: RGB; 1: grey
+  int resize = 0;            ///< 0: `size`
+  double least_area = 0.08;  ///< of a training crop, as a share of the image
+  double most_area = 1.0;
+  bool flip = true;                                       ///< half of the training crops are mirrored
+  std::vector<double> mean = {0.485, 0.456, 0.406};       ///< of each channel, of values from 0 to 1
+  std::vector<double> deviation = {0.229, 0.224, 0.225};  ///< likewise
+  int max_corrupt = 100;  ///< samples that cannot be read and are passed over; one more ends the job
+  std::vector<std::string> classes;  ///< names by label
+
+  bool operator==(const ImageSettings&) const = default;
+};
 
 /// One [data.NAME].
 struct DataSource {
   std::string name;
   DataKind kind = DataKind::text;
-  std::vector<std::string> files;             ///< absolute; the samples are taken in this order
+  std::vector<std::string> files;  ///< absolute; samples come in this order; of images folders or shards
   std::vector<std::string> validation_files;  ///< empty = `validation_share` of `files` is held out
   double validation_share = 0.1;
   std::string tokenizer = "bytes";  ///< "bytes" for text, empty for tokens
-  int sequence_length = 0;          ///< tokens of a sample that are predicted; a sample reads one more
-  int vocabulary_size = 0;  ///< 256 for bytes; tokens: as written, else 50257 (16 bit) or 128256 (32 bit)
+  int sequence_length = 0;  ///< tokens of a sample that are predicted; a sample reads one more. Images: 0
+  /// 256 for bytes; tokens: as written, else 50257 (16 bit) or 128256 (32 bit); images: how many classes
+  int vocabulary_size = 0;
+  ImageSettings images;  ///< of images
   Positions positions;
 
   bool operator==(const DataSource& other) const;  ///< but for positions
@@ -44,6 +63,7 @@ struct Optimizer {
   double beta2 = 0.999;
   double eps = 1e-8;
   double momentum = 0.0;
+  bool nesterov = false;
   double clip_norm = 0.0;  ///< global gradient norm; 0 = no clipping
 
   bool operator==(const Optimizer&) const = default;
@@ -89,6 +109,8 @@ struct Job {
   std::string precision = "fp32";
   std::string gradient_precision = "fp32";  ///< between replicas; bf16: ddp may round what it sends
   double dropout = 0.0;
+  double label_smoothing = 0.0;  ///< classification only
+  bool new_head = false;         ///< of a stored classifier: the head starts at random, for the data's classes
   int evaluate_every = 0;                   ///< steps; 0 = at the end only
   std::vector<std::string> techniques;      ///< empty = all that apply
   std::vector<int> devices;                 ///< device counts; empty = all

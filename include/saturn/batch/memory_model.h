@@ -30,7 +30,7 @@ std::optional<Checkpointing> checkpointing_of(const Json& knobs);
 struct StateBytes {
   int weight = 4;        ///< fp32 master
   int gradient = 4;      ///< fp32
-  int optimizer = 8;     ///< AdamW's two moments in fp32
+  int optimizer = 8;     ///< in fp32: AdamW's two moments, one of the others, none of SGD without momentum
   int compute_copy = 0;  ///< bf16 training: the copy that layers compute with
 
   std::int64_t all() const { return weight + gradient + optimizer + compute_copy; }

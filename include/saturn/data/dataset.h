@@ -24,6 +24,12 @@ struct Samples {
   at::Tensor targets;
 };
 
+/// What decides how a training sample is changed on its way: crops, flips.
+struct Draw {
+  std::uint64_t seed = 0;
+  std::int64_t epoch = 0;
+};
+
 /// Safe to read from several threads.
 class Dataset {
  public:
@@ -34,16 +40,23 @@ class Dataset {
   virtual std::int64_t tokens_per_sample() const = 0;   ///< 0 where samples have no tokens
 
   /// Errors: Kind::input where a file has changed since it was opened, or holds what it must not.
-  virtual Result<Samples> read(Part part, const std::vector<std::int64_t>& samples) const = 0;
+  /// A pure function of the files, the arguments and, for training samples, `draw`.
+  virtual Result<Samples> read(Part part, const std::vector<std::int64_t>& samples,
+                               const Draw& draw = {}) const = 0;
 
   /// Mean loss per target of the validation samples under the best model that ignores the input, fitted to
   /// the training samples with one added to every count; a large training set is sampled.
   virtual Result<double> baseline_loss() const = 0;
+
+  /// Samples that could not be read so far, and were replaced by the ones after them.
+  virtual std::int64_t num_corrupt() const { return 0; }
 };
 
-/// Opens the files of `source` and cuts them as batch::split_of says. `vocabulary` bounds every token read.
+/// Opens the files of `source` and cuts them as batch::split_of says. `vocabulary` bounds every token read;
+/// images are decoded by `num_threads` threads.
 ///
 /// Errors: Kind::input, for every file that cannot be used.
-Result<std::unique_ptr<Dataset>> open_dataset(const batch::DataSource& source, std::int64_t vocabulary);
+Result<std::unique_ptr<Dataset>> open_dataset(const batch::DataSource& source, std::int64_t vocabulary,
+                                              int num_threads = 1);
 
 }  // namespace saturn::data

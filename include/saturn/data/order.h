@@ -32,6 +32,7 @@ class SampleOrder {
   std::int64_t steps_per_epoch() const { return steps_per_epoch_; }
   std::int64_t epoch_of(std::int64_t step) const { return step / steps_per_epoch_; }
   std::int64_t rows_of(std::int64_t step) const;
+  std::uint64_t seed() const { return seed_; }
 
   /// The sample at `row` of the global batch of `step`.
   std::int64_t sample(std::int64_t step, std::int64_t row) const;

@@ -16,7 +16,8 @@
 
 namespace saturn::train {
 class TensorGroup;
-}
+struct StepContext;
+}  // namespace saturn::train
 
 namespace saturn::train::ops {
 
@@ -87,9 +88,28 @@ at::Tensor gated_silu(const at::Tensor& gate, const at::Tensor& up);
 ///
 /// Logits are made and used up in pieces of some rows; where gradients are asked for they are computed along.
 /// In a group `table` and `bias` (where defined) are this rank's slices, and the loss the same on every rank;
-/// `x` lies in a split region.
-/// Errors: c10::IndexError for a target outside [0, V).
+/// `x` lies in a split region. Errors: c10::IndexError for a target outside [0, V).
 at::Tensor head_cross_entropy(const at::Tensor& x, const at::Tensor& table, const at::Tensor& targets,
                               double weight, const TableSplit& split = {}, const at::Tensor& bias = {});
+
+/// `context.loss_weight` times the sum over all rows of the cross-entropy of logits_BV and targets_B, in
+/// fp32. While training each target gives `label_smoothing` of itself to all classes alike; while evaluating
+/// right predictions are counted into `context.tally`. Errors: c10::IndexError for a target outside [0, V).
+at::Tensor class_cross_entropy(const at::Tensor& logits, const at::Tensor& targets, double label_smoothing,
+                               const StepContext& context);
+
+/// What BatchNorm remembers, in fp32: changed in place while training.
+struct RunningStatistics {
+  at::Tensor mean;
+  at::Tensor variance;
+  double momentum = 0.1;  ///< weight of the newest batch
+  double epsilon = 1e-5;  ///< added to the variance
+};
+
+/// x_BCHW normalised for each channel, times weight_C plus bias_C: while training by the statistics of the
+/// global batch, over all ranks of `context.rows` (a collective, forward and backward), otherwise by the
+/// running ones.
+at::Tensor batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                      const RunningStatistics& running, const StepContext& context);
 
 }  // namespace saturn::train::ops

@@ -86,6 +86,10 @@ class PlacedTechnique : public Technique {
   HeldOptimizer& optimizer() { return *optimizer_; }
 
  private:
+  /// Fills the model's buffers, which every rank has whole, and makes the group that BatchNorm sums over.
+  Result<void> place_buffers(WeightSource& source);
+
+  std::unique_ptr<Communicator> rows_;  ///< null where no layer takes statistics over the batch
   std::unique_ptr<Placement> placement_;
   std::optional<HeldOptimizer> optimizer_;
   std::int64_t num_steps_ = 0;

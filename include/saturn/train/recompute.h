@@ -24,9 +24,14 @@ Result<Checkpointing> checkpointing_of(const Json& knobs);
 /// Whether `layer` (an index into `model.layers`) runs again in backward.
 bool runs_again(Checkpointing checkpointing, const Model& model, std::size_t layer);
 
+/// A part of a forward; `again`: in backward, to make its graph once more.
+using RunOfInput = std::function<at::Tensor(const at::Tensor& input, bool again)>;
+
+/// `layer`'s forward in `context`. Both the layer and what the context points to outlive it.
+RunOfInput run_of(Layer& layer, const StepContext& context);
+
 /// `run(input)`, of which autograd keeps the input alone. `weights` are all tensors with a gradient that
 /// `run` uses besides its input; `run` must give the same bits each time (dropout by counters does).
-at::Tensor recomputed(std::function<at::Tensor(const at::Tensor&)> run, const at::Tensor& input,
-                      const std::vector<at::Tensor>& weights);
+at::Tensor recomputed(RunOfInput run, const at::Tensor& input, const std::vector<at::Tensor>& weights);
 
 }  // namespace saturn::train

@@ -51,8 +51,7 @@ class ShardedPlacement final : public Placement {
   void begin_gathering(Unit& unit);
   void gather(Unit& unit);
   void let_go(Unit& unit);
-  at::Tensor run(std::size_t layer, const at::Tensor& input,
-                 std::function<at::Tensor(const at::Tensor&)> body);
+  at::Tensor run(std::size_t layer, const at::Tensor& input, RunOfInput body);
   void before_backward(std::size_t layer);
   void after_backward(std::size_t layer, std::vector<at::Tensor> gradients);
   void begin_gradient(Unit& unit);

@@ -41,6 +41,7 @@ struct StepStats {
 struct EvaluationSums {
   double loss_sum = 0.0;
   std::int64_t num_targets = 0;
+  Tally tally;  ///< of classifiers
 };
 
 /// A box of one tensor of the training state, as this rank holds it. `piece` is the live storage: reading it
@@ -98,9 +99,9 @@ class Technique {
   /// Waits until the device has done what was asked of it, so that a clock read next is honest.
   void synchronize() const;
 
-  /// The whole weight of parameter `index` of Model::parameters(), in fp32 on the CPU: on rank 0 (others may
-  /// return an undefined tensor). A collective, called for every index in ascending order; a tensor may share
-  /// memory that the next call writes, so that no one ever holds a whole model.
+  /// The whole weight `index` of Model::parameters() and then buffers(), in fp32 on the CPU: on rank 0
+  /// (others may return an undefined tensor). A collective, called for every index in ascending order; a
+  /// tensor may share memory that the next call writes, so that no one ever holds a whole model.
   virtual at::Tensor gather_weight(std::size_t index) = 0;
 
   /// Numbers of the technique's own about the steps so far, such as "hidden_copy_share".

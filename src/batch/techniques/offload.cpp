@@ -4,12 +4,15 @@
 #include <algorithm>
 #include <vector>
 
+#include "batch/family.h"
 #include "batch/techniques/parts.h"
 
 namespace saturn::batch::techniques {
 namespace {
 
-std::optional<std::string> refusal(const Job&, const DeviceGroup& devices) {
+std::optional<std::string> refusal(const Job& job, const DeviceGroup& devices) {
+  if (const Family* family = find_family(job.model.family); family != nullptr && family->batch_statistics)
+    return "runs each layer twice, and BatchNorm would count a batch's statistics twice";
   if (has_gpus(devices) && num_whole_devices(devices) > 1) return "runs on one GPU only";
   return std::nullopt;
 }

@@ -31,7 +31,7 @@ BalanceProblem balance_problem(const Job& job, const DataSource& data, const Sta
   const std::int64_t bytes = stages.sharded ? state.all() - state.compute_copy : state.all();
   const std::int64_t num_shares = std::int64_t{stages.tensor} * (stages.sharded ? stages.data : 1);
   const auto state_of = [&](std::int64_t count) { return (bytes * count + num_shares - 1) / num_shares; };
-  const double attention = 12.0 * job.model.width * data.sequence_length;
+  const double attention = 12.0 * job.model.width * static_cast<double>(positions_of_sample(job.model, data));
   const double block_work = 6.0 * static_cast<double>(parameters.block) + attention;
 
   BalanceProblem problem{.layers = {}, .num_stages = stages.pipeline};
