@@ -1,4 +1,5 @@
-"""The peers of tools/bench_train: GPT-2 as a plain PyTorch module, and as transformers has it.
+"""The peers of tools/bench_train: GPT-2 as a plain PyTorch module, models of text as transformers has them, and of
+images as timm does.
 
 Run as a server: reads a number of steps a line from stdin, trains so many, prints the seconds they took.
 """
@@ -60,34 +61,78 @@ class Transformers(nn.Module):
         super().__init__()
         import transformers
 
-        config = transformers.GPT2Config(
-            vocab_size=shape["vocabulary"], n_positions=shape["sequence_length"], n_embd=shape["width"],
-            n_layer=shape["layers"], n_head=shape["heads"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-            use_cache=False, bos_token_id=0, eos_token_id=0)
-        self.model = transformers.GPT2LMHeadModel(config).train()
+        sizes = shape.get("sizes", shape)
+        common = dict(vocab_size=shape["vocabulary"], use_cache=False, bos_token_id=0, eos_token_id=0)
+        family = shape.get("family", "gpt2")
+        if family == "llama":
+            config = transformers.LlamaConfig(
+                hidden_size=sizes["width"], num_hidden_layers=sizes["layers"], num_attention_heads=sizes["heads"],
+                num_key_value_heads=sizes["kv_heads"], intermediate_size=sizes["feed_forward"],
+                max_position_embeddings=shape["sequence_length"], **common)
+        else:
+            common.update(n_positions=shape["sequence_length"], n_embd=sizes["width"], n_layer=sizes["layers"],
+                          n_head=sizes["heads"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+            config = (transformers.GPTJConfig(rotary_dim=sizes["rotary_size"], **common) if family == "gptj"
+                      else transformers.GPT2Config(**common))
+        self.model = transformers.AutoModelForCausalLM.from_config(config).train()
 
     def forward(self, inputs, targets):
         return self.model(input_ids=inputs, labels=inputs).loss
+
+
+class Timm(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        import timm
+
+        sizes = shape["sizes"]
+        if shape["family"] == "vit":
+            self.model = timm.create_model("vit_base_patch16_224", img_size=shape["image_size"],
+                                           patch_size=sizes["patch_size"], embed_dim=sizes["width"],
+                                           depth=sizes["layers"], num_heads=sizes["heads"], num_classes=shape["classes"])
+        else:
+            self.model = timm.create_model("resnet18", num_classes=shape["classes"])
+
+    def forward(self, inputs, targets):
+        return functional.cross_entropy(self.model(inputs), targets)
+
+
+def text_batches(shape):
+    """(inputs, targets) of a step: a window of the file."""
+    dtype = numpy.uint8 if shape["vocabulary"] == 256 else numpy.uint16
+    data = numpy.memmap(shape["data"], dtype=dtype, mode="r")
+    rows, tokens = shape["batch_size"], shape["sequence_length"]
+
+    def batch(step):
+        first = step * rows * tokens % (len(data) - rows * tokens - 1)
+        window = torch.from_numpy(data[first:first + rows * tokens + 1].astype(numpy.int64))
+        return window[:-1].view(rows, tokens), window[1:].view(rows, tokens)
+
+    return batch
+
+
+def image_batches(shape):
+    """Likewise, of images that are in memory."""
+    rows, side = shape["batch_size"], shape["image_size"]
+    pixels = [torch.randn(rows, 3, side, side) for _ in range(4)]
+    classes = [torch.randint(0, shape["classes"], (rows,)) for _ in range(4)]
+    return lambda step: (pixels[step % 4], classes[step % 4])
 
 
 def main():
     peer, shape = sys.argv[1], json.loads(sys.argv[2])
     torch.set_num_threads(shape["threads"])
     torch.manual_seed(0)
-    model = {"plain": Plain, "transformers": Transformers}[peer](shape)
+    model = {"plain": Plain, "transformers": Transformers, "timm": Timm}[peer](shape)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
-    dtype = numpy.uint8 if shape["vocabulary"] == 256 else numpy.uint16
-    data = numpy.memmap(shape["data"], dtype=dtype, mode="r")
-    rows, tokens = shape["batch_size"], shape["sequence_length"]
+    batch = image_batches(shape) if "image_size" in shape else text_batches(shape)
     print("ready", flush=True)
     step = 0
     for line in sys.stdin:
         count = int(line)
         begin = time.perf_counter()
         for _ in range(count):
-            first = step * rows * tokens % (len(data) - rows * tokens - 1)
-            window = torch.from_numpy(data[first:first + rows * tokens + 1].astype(numpy.int64))
-            inputs, targets = window[:-1].view(rows, tokens), window[1:].view(rows, tokens)
+            inputs, targets = batch(step)
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=shape["precision"] == "bf16"):
                 loss = model(inputs, targets)

@@ -1,4 +1,4 @@
-"""Alternates blocks of training steps between saturn and its peers, and prints ratios of tokens per second.
+"""Alternates blocks of training steps between saturn and its peers, and prints ratios of tokens (or images) per second.
 
 Every competitor is a live process. One works at a time: peers wait on a pipe, and the worker, which trains on by
 itself, is stopped by SIGSTOP between its blocks; the step a stop fell into is not counted. A ratio is formed within
@@ -22,35 +22,65 @@ import sys
 import tempfile
 import time
 
+def of_text(family, sizes):
+    return dict(model="model.toml", family=family, sizes=dict(sizes, longest_sequence=128), vocabulary=8192,
+                sequence_length=128, batch_size=8, steps=4, peers="transformers", must=1.0, aim=1.1)
+
+
+def of_images(family, sizes):
+    return dict(model="model.toml", family=family, sizes=sizes, image_size=64, classes=10, batch_size=16, steps=4,
+                peers="timm", must=1.0, aim=1.1)
+
+
 SHAPES = {
-    # steps: of a block; must: least median over (plain, transformers); aim: over plain
+    # steps: of a block; must: least median over the peer; aim: likewise, of gpt2's over plain
     "toy": dict(model="gpt2-toy", layers=2, width=64, heads=4, vocabulary=256, sequence_length=128, batch_size=8,
                 steps=40, aim=1.5),
     "small": dict(model="gpt2-mini", layers=4, width=256, heads=8, vocabulary=50257, sequence_length=128,
                   batch_size=8, steps=4, aim=1.2),
     "gpt2": dict(model="gpt2", layers=12, width=768, heads=12, vocabulary=50257, sequence_length=256, batch_size=4,
                  steps=2, aim=1.3),
+    "gptj": of_text("gptj", dict(layers=4, heads=8, width=256, rotary_size=32)),
+    "llama": of_text("llama", dict(layers=4, heads=8, kv_heads=4, width=256, feed_forward=704)),
+    "vit": of_images("vit", dict(layers=6, heads=3, width=192, patch_size=8)),
+    "resnet": of_images("resnet", dict(blocks_1=2, blocks_2=2, blocks_3=2, blocks_4=2, bottleneck=False)),
 }
-MUST_OVER = {"plain": 1.0, "transformers": 1.1}
+MUST_OVER = {"plain": 1.0, "transformers": 1.1}  # of gpt2
 PARITY_MEDIAN = 0.97  # parity: the interval reaches the ratio asked for and the median is at least this part of it
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="tools/bench_train", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--saturn", default="build/release/saturn", help="the executable")
-    parser.add_argument("--shapes", default="toy,small,gpt2", help="of toy, small and gpt2 [default: all]")
+    parser.add_argument("--shapes", default="toy,small,gpt2", help=f"of {', '.join(SHAPES)} [default: those of GPT-2]")
     parser.add_argument("--threads", default="1,2", help="thread counts [default: 1,2]")
     parser.add_argument("--pairs", type=int, default=7, help="rounds, at least 7 to judge [default: 7]")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--peers", default="plain,transformers", help="[default: plain,transformers]")
+    parser.add_argument("--peers", help="[default: plain,transformers; of other models than GPT-2 the one they have]")
     parser.add_argument("--json", help="also write the figures to this file")
     return parser.parse_args()
+
+
+def write_images(shape, directory):
+    """A few files, so that Saturn's decoding beside its steps costs what it must; peers have theirs in memory."""
+    import numpy
+    import PIL.Image
+
+    generator = numpy.random.default_rng(0)
+    for index in range(20 * shape["classes"]):
+        folder = pathlib.Path(directory, "data", str(index % shape["classes"]))
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (shape["image_size"], shape["image_size"], 3), dtype=numpy.uint8)
+        PIL.Image.fromarray(pixels).save(folder / f"{index:04}.png")
+    return pathlib.Path(directory, "data")
 
 
 def write_data(shape, directory):
     """Tokens that repeat a little, as text does; enough for every block."""
     import numpy
 
+    if "image_size" in shape:
+        return write_images(shape, directory)
     tokens = max(1_000_000, 4 * shape["batch_size"] * shape["sequence_length"])
     rank = numpy.random.default_rng(0).zipf(1.2, tokens) % shape["vocabulary"]
     path = pathlib.Path(directory, "data.bin")
@@ -99,14 +129,22 @@ class SaturnWorker:
     @staticmethod
     def assignment(executable, shape, directory):
         batch = pathlib.Path(directory, "bench.toml")
-        kind = 'kind = "text"' if shape["vocabulary"] == 256 else 'kind = "tokens"'
+        if "sizes" in shape:
+            lines = [f"{key} = {json.dumps(value)}" for key, value in dict(family=shape["family"], **shape["sizes"]).items()]
+            pathlib.Path(directory, "model.toml").write_text("\n".join(lines) + "\n")
+        if "image_size" in shape:
+            data = f'kind = "images"\nimage_size = {shape["image_size"]}\nvalidation = 0.0'
+        elif shape["vocabulary"] == 256:
+            data = f'kind = "text"\nsequence_length = {shape["sequence_length"]}'
+        else:
+            data = (f'kind = "tokens"\nvocabulary_size = {shape["vocabulary"]}\n'
+                    f'sequence_length = {shape["sequence_length"]}')
         batch.write_text(f"""
 [batch]
 name = "bench"
 [data.bench]
-{kind}
+{data}
 path = "{shape['data']}"
-sequence_length = {shape['sequence_length']}
 [[job]]
 name = "bench"
 model = "{shape['model']}"
@@ -202,7 +240,7 @@ def interval_of(values):
 def measure(name, threads, options, directory):
     shape = dict(SHAPES[name], threads=threads, precision=options.precision)
     shape["data"] = str(write_data(shape, directory))
-    peers = options.peers.split(",")
+    peers = (options.peers or shape.get("peers", "plain,transformers")).split(",")
     competitors = {"saturn": SaturnWorker(options.saturn, shape, directory)}
     competitors["saturn"].block(1)  # starts, then stands still
     competitors.update({peer: Peer(peer, shape) for peer in peers})
@@ -215,17 +253,17 @@ def measure(name, threads, options, directory):
             seconds[competitor].append(competitors[competitor].block(shape["steps"]))
     for competitor in competitors.values():
         competitor.end()
-    tokens = shape["batch_size"] * shape["sequence_length"]
+    tokens = shape["batch_size"] * shape.get("sequence_length", 1)  # or images
     result = dict(shape=name, threads=threads, precision=options.precision, pairs=options.pairs,
                   tokens_per_s={c: tokens / statistics.median(s) for c, s in seconds.items()}, ratios={})
     for peer in peers:
         ratios = [peer_s / ours_s for peer_s, ours_s in zip(seconds[peer], seconds["saturn"])]
         low, high = interval_of(ratios)
         median = statistics.median(ratios)
-        must = MUST_OVER[peer]
+        must = shape.get("must", MUST_OVER.get(peer))
         result["ratios"][peer] = dict(median=median, low=low, high=high, must=must,
                                       reached=high >= must and median >= PARITY_MEDIAN * must,
-                                      aim=shape["aim"] if peer == "plain" else None)
+                                      aim=shape["aim"] if peer == "plain" or "peers" in shape else None)
     return result
 
 
@@ -233,7 +271,7 @@ def main():
     options = parse_arguments()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
           f"{options.pairs} pairs, {options.precision}")
-    print(f"{'shape':<7}{'threads':>8}{'saturn tok/s':>14}  {'against':<13}{'tok/s':>9}{'ratio':>7}  interval"
+    print(f"{'shape':<7}{'threads':>8}{'saturn /s':>14}  {'against':<13}{'/s':>9}{'ratio':>7}  interval"
           f"{'':<7}{'must':>5}{'aim':>5}")
     results = []
     for name in options.shapes.split(","):
