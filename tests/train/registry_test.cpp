@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "saturn/batch/batch.h"
 #include "saturn/batch/model_spec.h"
 #include "saturn/batch/technique_spec.h"
 #include "saturn/train/model.h"
@@ -24,7 +25,11 @@ TEST_SUITE("train") {
     REQUIRE(!presets->empty());
     for (const batch::ModelSpec& preset : *presets) {
       CAPTURE(preset.name);
-      const batch::ModelSpec spec = batch::with_vocabulary(preset, 256);
+      batch::DataSource data;
+      data.kind = preset.reads_images ? batch::DataKind::images : batch::DataKind::text;
+      data.images.size = 32;
+      data.vocabulary_size = 256;
+      const batch::ModelSpec spec = batch::with_data(preset, data, /*new_head=*/false);
       const auto model = make_model(spec, {.vocabulary = 256, .sequence_length = 64});
       REQUIRE(model.ok());
       std::int64_t count = 0;
