@@ -86,19 +86,6 @@ TEST_SUITE("run") {
     CHECK(paper.launcher->launched().empty());
   }
 
-  TEST_CASE("run/confined: a kind of data that is not read is refused at its line (fault 16)") {
-    ScriptedRun paper;
-    std::string text = *read_whole(paper.batch_path());
-    const std::string known = "kind = \"text\"";
-    text.replace(text.find(known), known.size(), "kind = \"images\"");
-    REQUIRE(write_whole(paper.batch_path(), text).ok());
-    const Result<SessionResult> ran = paper.run();
-    REQUIRE_FALSE(ran.ok());
-    CHECK(to_text(ran.faults()).find("batch.toml:5:") != std::string::npos);
-    CHECK(to_text(ran.faults()).find("images") != std::string::npos);
-    CHECK(paper.launcher == nullptr);
-  }
-
   TEST_CASE("run/confined: what a run leaves has the modes that the umask says and no more") {
     ScriptedRun paper;
     const mode_t before = ::umask(027);
