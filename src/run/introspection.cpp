@@ -20,7 +20,7 @@ constexpr double kLeastGainToMoveS = 5.0;
 constexpr double kPriorSpread = 0.10;     // of an estimate that no step of the run has tested
 constexpr double kMeasuredSpread = 0.05;  // of one that its own steps have: another configuration may differ
 constexpr double kLongestS = 5.0;
-constexpr double kShortestS = 0.2;
+constexpr double kShortestS = 0.05;  // in which there is a plan for every size
 constexpr double kShareForSolving = 0.005;
 
 const plan::Assignment* assignment_of(const plan::Plan& plan, const std::string& job) {

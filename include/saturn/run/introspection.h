@@ -62,7 +62,7 @@ bool may_move(const journal::JobRecord& record, const journal::StepPace& pace, d
 /// How far the estimate of a job's time may be off, relative to it; null where it does not run.
 double spread_of(const journal::StepPace* pace);
 
-/// How long the solver may look: a two-hundredth of what is left, at least 0.2 s and at most what [plan] says
+/// How long the solver may look: a two-hundredth of what is left, at least 0.05 s and at most what [plan] says
 /// or 5 s.
 double introspection_time_limit_s(const batch::PlanSettings& settings, double left_s);
 
