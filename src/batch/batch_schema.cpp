@@ -259,12 +259,34 @@ TableSchema run_table() {
   return schema;
 }
 
+TableSchema search_table() {
+  TableSchema schema = table("search", "Early stopping: which jobs train to their end. Absent: all do.");
+  Keys<SearchSettings>(schema)
+      .required(
+          "method", one_of({"asha", "median"}), SATURN_AT(method),
+          "asha: the best of each rung go on, the others wait for their turn; median: what is worse than "
+          "half of the others is stopped")
+      .key("metric", one_of({"validation_loss", "validation_accuracy", "validation_accuracy_top5"}),
+           SATURN_AT(metric), "what jobs are compared by; accuracies are of images")
+      .custom(
+          "goal", one_of({"min", "max"}),
+          [](SearchSettings& search, const TomlValue& value) { search.goal = value.spelled; }, "",
+          "of the metric; absent: min of a loss, max of an accuracy")
+      .key("first_rung", integer(0), SATURN_AT(first_rung), "steps after which a job is first compared")
+      .key("reduction_factor", integer(2, 1000), SATURN_AT(reduction_factor),
+           "asha: one in so many goes on from a rung, to one at so many times the steps")
+      .key("rung_every", integer(0), SATURN_AT(rung_every), "median: steps between two rungs; 0: first_rung")
+      .key("min_jobs", integer(1, 10000), SATURN_AT(min_jobs),
+           "median: others that must have reached the rung before one is stopped");
+  return schema;
+}
+
 #undef SATURN_AT
 
 TableSchema root_table() {
   TableSchema root = table("", "A batch: jobs, their data, and where they run.");
-  root.tables = {batch_table(), devices_table(), data_table(), techniques_table(),
-                 job_table(),   profile_table(), plan_table(), run_table()};
+  root.tables = {batch_table(),   devices_table(), data_table(), techniques_table(), job_table(),
+                 profile_table(), plan_table(),    run_table(),  search_table()};
   return root;
 }
 

@@ -51,7 +51,7 @@ struct RandomDraft {
   std::optional<std::uint64_t> seed;
 };
 
-/// The root table. Targets of its tables: batch, devices, profile, plan, run: `Batch`'s members;
+/// The root table. Targets of its tables: batch, devices, profile, plan, run, search: `Batch`'s members;
 /// devices.node: NodeRequest; data: DataDraft; techniques: LibraryDraft; job: JobDraft; job.optimizer:
 /// Optimizer; job.schedule: Schedule; job.random: RandomDraft.
 const TableSchema& batch_schema();

@@ -10,6 +10,7 @@
 
 #include "batch/batch_schema.h"
 #include "batch/check_job.h"
+#include "batch/check_search.h"
 #include "batch/expand.h"
 #include "batch/file_facts.h"
 #include "batch/read_data.h"
@@ -119,6 +120,8 @@ class BatchReader {
     read_table("profile", batch_.profile);
     read_table("plan", batch_.plan);
     read_table("run", batch_.run);
+    read_table("search", batch_.search);
+    settle_search(batch_.search, batch_.positions, faults_);
   }
 
   void read_devices() {
@@ -261,6 +264,7 @@ class BatchReader {
     // What was faulty is still 0; the checks across keys need them all.
     const bool known = job.batch_size > 0 && job.micro_batches > 0 && job.amount.value > 0;
     if (known) check_job(job, data, model_known, faults_);
+    if (known) check_searched(job, data, batch_.search, batch_.positions, faults_);
     batch_.jobs.push_back(std::move(job));
   }
 

@@ -125,6 +125,46 @@ log_every = 10
     CHECK(batch->positions.at("run.max_restarts").text().starts_with(folder.path() + ":"));
   }
 
+  TEST_CASE("batch/read: a search has its keys and the goal of its metric") {
+    BatchFolder folder;
+    const auto batch = folder.read(kPlainJob + R"(
+[search]
+method = "asha"
+first_rung = 2
+reduction_factor = 4
+)");
+    REQUIRE_MESSAGE(batch.ok(), faults_of(batch));
+    CHECK(batch->search.method == "asha");
+    CHECK(batch->search.metric == "validation_loss");
+    CHECK(batch->search.goal == "min");
+    CHECK(batch->search.first_rung == 2);
+    CHECK(batch->search.reduction_factor == 4);
+
+    const auto median = folder.read(kPlainJob + R"(
+[search]
+method = "median"
+goal = "max"
+first_rung = 4
+rung_every = 3
+min_jobs = 1
+)");
+    REQUIRE_MESSAGE(median.ok(), faults_of(median));
+    CHECK(median->search.goal == "max");
+    CHECK(median->search.rung_every == 3);
+    CHECK(median->search.min_jobs == 1);
+    CHECK(folder.read(kPlainJob)->search.method.empty());
+  }
+
+  TEST_CASE("batch/read: a search that lacks a rung says so at its table") {
+    BatchFolder folder;
+    const std::string faults = faults_of(folder.read(kPlainJob + "[search]\nmethod = \"median\"\n"));
+    CHECK(faults.find(":15:") != std::string::npos);
+    CHECK(faults.find("method = \"median\" has no first_rung") != std::string::npos);
+    const std::string zero =
+        faults_of(folder.read(kPlainJob + "[search]\nmethod = \"median\"\nfirst_rung = 0\n"));
+    CHECK(zero.find(":17:14: error: [search] first_rung = 0") != std::string::npos);
+  }
+
   TEST_CASE("batch/read: nodes may be described instead of detected") {
     BatchFolder folder;
     const auto batch = folder.read(kPlainJob + R"(

@@ -148,6 +148,22 @@ struct RunSettings {
   int log_every = 1;  ///< steps
 };
 
+/// [search]: which jobs train to their end is decided by what they reach on the way. Decisions are taken at
+/// rungs, steps after which a job is validated (search/rungs.h); the last one is the job's end.
+struct SearchSettings {
+  std::string method;  ///< "asha", "median" or "ask"; empty = no search, every job trains to its end
+  std::string metric = "validation_loss";
+  std::string goal;                  ///< min | max, of the metric; settled by the reader
+  int first_rung = 0;                ///< steps; 0 = no job is ever stopped
+  int reduction_factor = 3;          ///< asha: one in so many goes on, so many times the steps further
+  int rung_every = 0;                ///< median, ask: steps between rungs; 0 = `first_rung`
+  int min_jobs = 3;                  ///< median: fewest others to compare with
+  std::vector<std::string> command;  ///< ask: the program that proposes jobs, and its arguments
+  int samples = 0;                   ///< ask: proposals in all
+  int at_once = 0;                   ///< ask: proposals that are open at one time; 0 = one for each device
+  double answer_timeout_s = 60.0;    ///< ask: of each answer
+};
+
 struct Batch {
   std::string name;
   std::uint64_t seed = 0;
@@ -158,6 +174,7 @@ struct Batch {
   ProfileSettings profile;
   PlanSettings plan;
   RunSettings run;
+  SearchSettings search;
   std::string path;     ///< as given
   std::string digest;   ///< of the file's content
   std::string text;     ///< the file's content, for the run directory's copy

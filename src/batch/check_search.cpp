@@ -1,0 +1,89 @@
+// Checks of [search] across its keys, and against the jobs.
+
+#include "batch/check_search.h"
+
+#include <string>
+
+namespace saturn::batch {
+namespace {
+
+struct OwnKey {
+  const char* key;
+  const char* methods;  // that read it
+  bool required;
+};
+
+constexpr OwnKey kOwnKeys[] = {
+    {"first_rung", "asha median", true},
+    {"reduction_factor", "asha", false},
+    {"rung_every", "median", false},
+    {"min_jobs", "median", false},
+};
+
+bool is_accuracy(const std::string& metric) {
+  return metric.find("accuracy") != std::string::npos;
+}
+
+bool reads(const std::string& method, const OwnKey& own) {
+  return (" " + std::string(own.methods) + " ").find(" " + method + " ") != std::string::npos;
+}
+
+}  // namespace
+
+void settle_search(SearchSettings& search, const Positions& positions, Faults& faults) {
+  if (search.method.empty()) return;
+  for (const OwnKey& own : kOwnKeys) {
+    const auto written = positions.find(std::string("search.") + own.key);
+    if (reads(search.method, own)) {
+      if (written != positions.end() || !own.required) continue;
+      faults.add(positions.at("search"),
+                 "[search] method = " + in_quotes(search.method) + " has no " + own.key,
+                 std::string("a line that sets ") + own.key, std::string("`saturn schema` describes it"));
+    } else if (written != positions.end()) {
+      faults.add(
+          written->second,
+          std::string("[search] ") + own.key + " means nothing to method = " + in_quotes(search.method),
+          std::string("method = ") + in_quotes(own.methods), "remove it");
+    }
+  }
+  if (const auto written = positions.find("search.first_rung");
+      written != positions.end() && search.first_rung == 0) {
+    faults.add(written->second, "[search] first_rung = 0 compares jobs before they have trained",
+               "at least 1 step", "first_rung = 100");
+  }
+  if (search.goal.empty()) search.goal = is_accuracy(search.metric) ? "max" : "min";
+}
+
+void check_searched(const Job& job, const ReadData* data, const SearchSettings& search,
+                    const Positions& positions, Faults& faults) {
+  if (search.method.empty()) return;
+  const auto position_of = [&](const char* key) {
+    const auto written = positions.find(std::string("search.") + key);
+    return written == positions.end() ? positions.at("search") : written->second;
+  };
+  const std::string whose = "[search] ";
+  if (job.amount.unit == Amount::Unit::steps && search.first_rung > 0 &&
+      static_cast<double>(search.first_rung) >= job.amount.value) {
+    faults.add(position_of("first_rung"),
+               whose + "first_rung = " + std::to_string(search.first_rung) +
+                   " is not before the end of job " + in_quotes(job.name),
+               "fewer than its " + std::to_string(static_cast<std::int64_t>(job.amount.value)) +
+                   " steps (line " + std::to_string(job.position_of("steps").line) + ")",
+               "lower first_rung, or train longer");
+  }
+  if (data == nullptr || !data->usable) return;
+  if (is_accuracy(search.metric) && data->source.kind != DataKind::images) {
+    faults.add(position_of("metric"),
+               whose + "metric = " + in_quotes(search.metric) + " is not measured for job " +
+                   in_quotes(job.name) + ", whose data are " + name_of(data->source.kind),
+               "a metric that every job has", "metric = \"validation_loss\"");
+  }
+  const bool validates = data->source.validation_share > 0.0 || !data->source.validation_files.empty();
+  if (!validates) {
+    faults.add(position_of("metric"),
+               whose + "job " + in_quotes(job.name) + " has no validation data to be compared by",
+               "a validation share above 0 in [data." + job.data + "]", "validation = 0.1");
+  }
+}
+
+}  // namespace saturn::batch
