@@ -162,4 +162,12 @@ std::string format_number(double value, int significant_digits) {
   return formatted("%.*g", significant_digits, value);
 }
 
+std::string format_percent(double share, int decimals) {
+  return formatted("%.*f %%", decimals, 100.0 * share);
+}
+
+std::string format_difference(double share, int decimals) {
+  return formatted("%+.*f %%", decimals, 100.0 * share);
+}
+
 }  // namespace saturn

@@ -368,12 +368,6 @@ void place_value(TomlValue& point, const HyperParameter& key, TomlValue value) {
   }
 }
 
-std::uint64_t hash_of(const std::string& text) {
-  std::uint64_t hash = 0;
-  for (const char c : text) hash = mix_key(hash, static_cast<unsigned char>(c));
-  return hash;
-}
-
 }  // namespace
 
 std::string name_problem(const std::string& name) {
@@ -444,7 +438,7 @@ std::vector<JobPoint> expand_job(const TomlValue& job, std::uint64_t batch_seed,
     for (const Axis& axis : axes.random) {
       // Keyed by names, so that adding a key, a job or a sample changes no other draw.
       Random random(
-          mix_key(seed, hash_of(named ? name->value.spelled : ""), sample, hash_of(axis.key.name())));
+          mix_key(seed, mix_text(0, named ? name->value.spelled : ""), sample, mix_text(0, axis.key.name())));
       take(axis, axis.draw(random));
     }
     if (!axes.random.empty()) axis_values["sample"] = std::to_string(sample);

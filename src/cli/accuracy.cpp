@@ -4,8 +4,6 @@
 
 #include <unistd.h>
 
-#include <cstdio>
-
 #include "cli/command.h"
 #include "saturn/base/units.h"
 #include "saturn/journal/run_directory.h"
@@ -34,12 +32,6 @@ constexpr Quantity kQuantities[] = {
     {"whole", "total_s", &AttemptAccuracy::total_s, &format_duration, 4},
     {"memory", "memory_bytes", &AttemptAccuracy::memory_bytes, &format_bytes, 3},
 };
-
-std::string percent(double share, const char* format) {
-  char text[32];
-  std::snprintf(text, sizeof text, format, 100.0 * share);
-  return text;
-}
 
 Json to_json(const std::optional<Prediction>& prediction) {
   if (!prediction) return nullptr;
@@ -78,9 +70,9 @@ std::string to_text(const Accuracy& accuracy, const view::Terminal& terminal) {
                                     attempt.technique + " x" + std::to_string(attempt.num_devices)};
     for (const Quantity& quantity : kQuantities) {
       const std::optional<Prediction>& prediction = attempt.*quantity.of;
-      row.push_back(prediction
-                        ? quantity.format(prediction->measured) + percent(prediction->error(), " (%+.1f %%)")
-                        : "");
+      row.push_back(prediction ? quantity.format(prediction->measured) + " (" +
+                                     format_difference(prediction->error()) + ")"
+                               : "");
     }
     table.add(std::move(row));
   }
@@ -88,13 +80,13 @@ std::string to_text(const Accuracy& accuracy, const view::Terminal& terminal) {
   for (const Quantity& quantity : kQuantities) {
     if (const std::optional<double> error = run::typical_error(accuracy, quantity.of))
       text += std::string(text.ends_with("\n") ? "typical error: " : ", ") + quantity.title + " " +
-              percent(*error, "%.1f %%");
+              format_percent(*error);
   }
   if (!text.ends_with("\n")) text += "\n";
   if (accuracy.makespan_s)
     text += "makespan " + format_duration(accuracy.makespan_s->measured) + ", predicted " +
             format_duration(accuracy.makespan_s->predicted) + " (" +
-            percent(accuracy.makespan_s->error(), "%+.1f %%") + ")\n";
+            format_difference(accuracy.makespan_s->error()) + ")\n";
   return text;
 }
 

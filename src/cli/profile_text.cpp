@@ -34,12 +34,6 @@ std::string milliseconds(double seconds) {
   return text;
 }
 
-std::string percent(double share, const char* format) {
-  char text[32];
-  std::snprintf(text, sizeof text, format, 100 * share);
-  return text;
-}
-
 // "gpt2-1e-3-b8 +3": the jobs that share a trial.
 std::string jobs_text(const Trial& trial) {
   if (trial.jobs.empty()) return trial.job_class;
@@ -90,7 +84,7 @@ std::string change_text(const Pair& pair) {
   if (pair.left->outcome != Outcome::ok || pair.right->outcome != Outcome::ok)
     return same(pair) ? "" : "outcome";
   if (pair.left->step_time_s <= 0) return "";
-  return percent(pair.right->step_time_s / pair.left->step_time_s - 1, "%+.1f %%");
+  return format_difference(pair.right->step_time_s / pair.left->step_time_s - 1);
 }
 
 }  // namespace
@@ -114,7 +108,7 @@ std::string trials_text(const Profile& profile, const view::Terminal& terminal) 
     const bool has_spread = ok && trial.step_time_s > 0;
     table.add({jobs_text(trial), batch::to_text(trial.configuration), trial.configuration.device_class,
                profile::name_of(trial.outcome), ok ? milliseconds(trial.step_time_s) : "",
-               has_spread ? percent(trial.step_time_spread_s / trial.step_time_s, "%.1f %%") : "",
+               has_spread ? format_percent(trial.step_time_spread_s / trial.step_time_s) : "",
                ok ? format_number(trial.samples_per_s, 4) : "", memory_text(trial),
                seconds_text(trial.start_time_s), seconds_text(trial.save_time_s),
                seconds_text(trial.load_time_s), trial.concurrency, profile::name_of(trial.source)});

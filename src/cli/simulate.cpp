@@ -58,12 +58,6 @@ Result<Contender> contender_from(const std::string& name) {
                     .fix = did_you_mean(contender.policy, names)};
 }
 
-std::string percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%+.2f %%", 100.0 * share);
-  return text;
-}
-
 struct SimulateArgs {
   std::string batch;
   std::string profile;
@@ -277,7 +271,8 @@ Result<int> SimulateArgs::compare(const plan::PlanProblem& problem, const simula
     const simulate::Distribution over = against(played, all.front());
     lines.add({played.contender.name, format_duration(played.planned_s), format_duration(times.mean()),
                format_duration(times.at(0.5)), format_duration(times.at(0.9)), format_duration(times.at(1.0)),
-               percent(over.mean()), percent(over.at(1.0)), format_number(played.moves)});
+               format_difference(over.mean(), 2), format_difference(over.at(1.0), 2),
+               format_number(played.moves)});
   }
   print(lines.text(view::terminal_of(STDOUT_FILENO)));
   return 0;
@@ -330,7 +325,7 @@ Result<int> SimulateArgs::find_break_even(const plan::PlanProblem& problem,
                      {.title = "value", .align = view::Align::right},
                      {.title = "gain of introspection", .align = view::Align::right}});
   for (const Point& point : points)
-    lines.add({point.what, format_duration(point.value), percent(point.gain)});
+    lines.add({point.what, format_duration(point.value), format_difference(point.gain, 2)});
   print(lines.text(view::terminal_of(STDOUT_FILENO)) + "\n" +
         (pays == points.end() ? "It does not pay for these jobs.\n"
                               : "It pays from a makespan of about " + format_duration(pays->value) +

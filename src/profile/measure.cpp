@@ -16,8 +16,8 @@
 #include <set>
 
 #include "profile/search.h"
-#include "profile/statistics.h"
 #include "saturn/base/files.h"
+#include "saturn/base/statistics.h"
 #include "saturn/base/units.h"
 #include "saturn/profile/attempt_end.h"
 #include "saturn/profile/ranks.h"

@@ -2,9 +2,10 @@
 
 #include "saturn/run/accuracy.h"
 
-#include <algorithm>
 #include <cmath>
+#include <utility>
 
+#include "saturn/base/statistics.h"
 #include "saturn/journal/summary.h"
 #include "saturn/run/progress.h"
 
@@ -60,9 +61,7 @@ std::optional<double> typical_error(const Accuracy& accuracy,
       errors.push_back(std::abs(prediction->error()));
   }
   if (errors.empty()) return std::nullopt;
-  std::sort(errors.begin(), errors.end());
-  const std::size_t middle = errors.size() / 2;
-  return errors.size() % 2 == 1 ? errors[middle] : (errors[middle - 1] + errors[middle]) / 2.0;
+  return median(std::move(errors));
 }
 
 }  // namespace saturn::run

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "saturn/base/statistics.h"
 #include "saturn/profile/job_time.h"
 
 namespace saturn::run {
@@ -14,17 +15,8 @@ using journal::Attempt;
 using journal::JobRecord;
 using journal::StepPace;
 
-constexpr double kDeviationToSigma = 1.4826;  // of a normal distribution
-constexpr double kStraggles = 1.25;           // times the median of its peers
+constexpr double kStraggles = 1.25;  // times the median of its peers
 constexpr double kStragglesSigmas = 3.0;
-
-// Of at least one value.
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  if (values.size() % 2 == 1) return *middle;
-  return (*middle + *std::max_element(values.begin(), middle)) / 2.0;
-}
 
 const StepPace& pace_of(const JobRecord& record, const Attempt& attempt,
                         const std::map<std::string, StepPace>& live) {
@@ -60,9 +52,7 @@ StepPace StepTimes::pace() const {
   std::vector<double> in_order(latest_.begin() + static_cast<std::ptrdiff_t>(next_), latest_.end());
   in_order.insert(in_order.end(), latest_.begin(), latest_.begin() + static_cast<std::ptrdiff_t>(next_));
   StepPace pace{.typical_s = median(in_order), .num_timed = num_added_ - 1};
-  std::vector<double> deviations;
-  for (const double one : in_order) deviations.push_back(std::abs(one - pace.typical_s));
-  pace.spread_s = kDeviationToSigma * median(deviations);
+  pace.spread_s = robust_deviation(in_order);
   if (in_order.size() >= static_cast<std::size_t>(2 * kFewestTimedSteps)) {
     const auto half = in_order.begin() + static_cast<std::ptrdiff_t>(in_order.size() / 2);
     pace.drift = median({half, in_order.end()}) / median({in_order.begin(), half}) - 1.0;

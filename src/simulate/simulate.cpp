@@ -73,9 +73,7 @@ class PolicyPlanner final : public run::Planner {
 };
 
 std::uint64_t word_of(const std::string& text) {
-  std::uint64_t word = text.size();
-  for (const char c : text) word = mix_key(word, static_cast<unsigned char>(c));
-  return word;
+  return mix_text(text.size(), text);
 }
 
 // Standard normal, a pure function of its key (Box-Muller).

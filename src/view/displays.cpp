@@ -22,12 +22,6 @@ std::string stamp(double time_s) {
   return text;
 }
 
-std::string in_percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f %%", 100 * share);
-  return text;
-}
-
 std::string loss_text(double loss) {
   char text[32];
   std::snprintf(text, sizeof text, "%.4f", loss);
@@ -153,7 +147,7 @@ void RunDisplay::on_plan(const plan::Plan& plan, const journal::RunState&) {
   model_.on_plan(plan);
   std::string text = "plan: " + std::to_string(plan.assignments.size()) +
                      (plan.assignments.size() == 1 ? " assignment" : " assignments") + ", makespan " +
-                     format_duration(plan.makespan_s) + ", at most " + in_percent(plan.gap()) +
+                     format_duration(plan.makespan_s) + ", at most " + format_percent(plan.gap()) +
                      " from the best possible";
   if (plan.origin_s > 0) text += ", from " + format_duration(plan.origin_s) + " on";
   display_.say(text);

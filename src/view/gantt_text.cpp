@@ -362,8 +362,8 @@ std::string certificate_text(const Certificate& certificate, const Terminal& ter
   say("makespan", with_seconds(certificate.makespan_s) + with(", found by ", certificate.found_by));
   say("lower bound", with_seconds(certificate.lower_bound_s) + with(", proved by ", certificate.bound_by));
   if (!certificate.objective.empty()) say("objective", certificate.objective);
-  char gap[32] = "unknown";
-  if (std::isfinite(certificate.gap)) std::snprintf(gap, sizeof gap, "%.2f %%", 100 * certificate.gap);
+  const std::string gap =
+      std::isfinite(certificate.gap) ? format_percent(certificate.gap, 2) : std::string("unknown");
   say("gap", gap + with(", ", certificate.status));
   if (!certificate.solver.empty()) say("solver", certificate.solver);
   std::vector<std::pair<std::string, double>> baselines = certificate.baselines;

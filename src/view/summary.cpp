@@ -13,12 +13,6 @@
 namespace saturn::view {
 namespace {
 
-std::string signed_percent(double share) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%+.1f %%", 100 * share);
-  return text;
-}
-
 std::string loss_text(std::optional<double> loss) {
   if (!loss) return "";
   char text[32];
@@ -64,10 +58,7 @@ std::string devices_text(const journal::Summary& summary, const journal::JobSumm
 
 std::string accuracy_text(const journal::JobSummary& job) {
   const std::optional<double> accuracy = metric(job, "accuracy");
-  if (!accuracy) return "";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f %%", 100 * *accuracy);
-  return text;
+  return accuracy ? format_percent(*accuracy) : "";
 }
 
 std::string counted(std::size_t count, const std::string& noun) {
@@ -106,8 +97,8 @@ std::string summary_text(const journal::Summary& summary, const Terminal& termin
                std::to_string(job.steps) + (whole ? "" : " of " + std::to_string(job.num_steps)),
                job.predicted_time_s ? format_duration(*job.predicted_time_s) : "",
                job.attempts > 0 ? format_duration(job.last_attempt_s.value_or(job.time_s)) : "",
-               error ? signed_percent(*error) : "", loss_text(job.train_loss), loss_text(loss),
-               has_ratio ? signed_percent(*loss / *unigram - 1) : "", accuracy_text(job)});
+               error ? format_difference(*error) : "", loss_text(job.train_loss), loss_text(loss),
+               has_ratio ? format_difference(*loss / *unigram - 1) : "", accuracy_text(job)});
   }
   std::string out = table.text(terminal);
   const auto say = [&](const std::string& text) {
@@ -126,7 +117,7 @@ std::string summary_text(const journal::Summary& summary, const Terminal& termin
   if (summary.predicted_makespan_s) {
     makespan += ", predicted " + format_duration(*summary.predicted_makespan_s);
     const auto error = summary.prediction_error();  // says nothing of a run that is not whole
-    if (error && num_done == summary.jobs.size()) makespan += " (error " + signed_percent(*error) + ")";
+    if (error && num_done == summary.jobs.size()) makespan += " (error " + format_difference(*error) + ")";
   }
   say(makespan + ".");
   for (const journal::IntrospectionSummary& one : summary.introspections) {

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "saturn/base/files.h"
+#include "saturn/base/statistics.h"
 #include "saturn/checkpoint/shelf.h"
 #include "saturn/train/saver.h"
 #include "tests/train/boxes.h"
@@ -92,11 +93,6 @@ void copy_all(const std::vector<StateTensor>& state, char* to) {
 struct Pairs {
   std::vector<double> ours_s, theirs_s;
 
-  double median(std::vector<double> values) const {
-    std::sort(values.begin(), values.end());
-    const std::size_t n = values.size();
-    return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
-  }
   /// Prints ours, theirs and their ratio; of speeds (theirs / ours) where `speed`.
   void print(const char* what, const char* against, double bytes, bool speed, const char* aim) const {
     std::vector<double> ratios;

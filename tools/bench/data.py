@@ -16,9 +16,8 @@ import sys
 import tempfile
 import time
 
-from train import die_with_parent, interval_of
+from train import PARITY_MEDIAN, die_with_parent, interval_of
 
-PARITY = 0.97
 ROWS = {
     # must and aim: of Saturn's speed over the peer's
     "images": dict(peer="torchvision", unit="images/s", must=1.2, aim=None),
@@ -179,7 +178,7 @@ def measure(row, options):
     ratios = [theirs / ours for ours, theirs in zip(seconds["saturn"], seconds[what["peer"]])]
     low, high = interval_of(ratios)
     median = statistics.median(ratios)
-    reached = high >= what["must"] and median >= PARITY * what["must"]
+    reached = high >= what["must"] and median >= PARITY_MEDIAN * what["must"]
     rates = {name: size / statistics.median(values) for name, values in seconds.items()}
     print(f"{row:<13}{rates['saturn']:>8.0f} {what['unit']:<10}{what['peer']:<13}{rates[what['peer']]:>8.0f}{median:>7.2f}  "
           f"{low:.2f} .. {high:.2f}  {what['must']:>4}{what['aim'] or '-':>5}{'' if reached else '  NOT REACHED'}", flush=True)

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "saturn/base/files.h"
+#include "saturn/base/statistics.h"
 #include "saturn/batch/batch.h"
 #include "saturn/batch/model_spec.h"
 #include "saturn/batch/pipeline_balance.h"
@@ -173,11 +174,6 @@ std::vector<std::vector<Pass>> executed(const std::string& sizes_path, const Siz
     must(::waitpid(children[static_cast<std::size_t>(rank)], &status, 0) > 0 && status == 0, "a stage");
   }
   return passes;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 /// Of each step, the share of the stages' time in which they compute nothing.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,12 @@ template <class... Words>
 constexpr std::uint64_t mix_key(std::uint64_t first, Words... rest) {
   std::uint64_t h = mix64(first);
   ((h = mix64(h ^ (static_cast<std::uint64_t>(rest) + 0x632be59bd9b4e019ULL))), ...);
+  return h;
+}
+
+/// Hash of a text that goes on from `h`, letter by letter.
+constexpr std::uint64_t mix_text(std::uint64_t h, std::string_view text) {
+  for (const char letter : text) h = mix_key(h, static_cast<unsigned char>(letter));
   return h;
 }
 

@@ -18,5 +18,8 @@ std::string format_duration(double seconds);  ///< "0.42 s", "17.3 s", "4m 05s",
 std::string format_bytes(double bytes);       ///< "512 B", "1.5 GiB"
 std::string format_count(double count);       ///< "950", "41.3k", "1.5M"
 std::string format_number(double value, int significant_digits = 4);
+/// A share: "12.3 %"; of a difference with its sign: "+12.3 %".
+std::string format_percent(double share, int decimals = 1);
+std::string format_difference(double share, int decimals = 1);
 
 }  // namespace saturn

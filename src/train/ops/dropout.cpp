@@ -145,9 +145,7 @@ class Dropout : public torch::autograd::Function<Dropout> {
 }  // namespace
 
 std::uint64_t dropout_key(std::uint64_t seed, std::int64_t step, std::string_view place) {
-  std::uint64_t h = mix_key(seed, static_cast<std::uint64_t>(step));
-  for (const char letter : place) h = mix_key(h, static_cast<unsigned char>(letter));
-  return h;
+  return mix_text(mix_key(seed, static_cast<std::uint64_t>(step)), place);
 }
 
 at::Tensor dropout(const at::Tensor& x, const DropoutSite& site) {

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <vector>
 
-namespace saturn::profile {
+namespace saturn {
 
 /// The middle value, or the mean of the two middle ones; `values` is not empty.
 inline double median(std::vector<double> values) {
@@ -24,4 +24,4 @@ inline double robust_deviation(const std::vector<double>& values) {
   return 1.4826 * median(distances);
 }
 
-}  // namespace saturn::profile
+}  // namespace saturn
