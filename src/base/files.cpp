@@ -179,6 +179,24 @@ std::string join_path(const std::string& directory, const std::string& child) {
   return (std::filesystem::path(directory) / child).lexically_normal().string();
 }
 
+Result<std::size_t> read_at(int fd, std::uint64_t at, char* into, std::size_t size, const std::string& path) {
+  std::size_t done = 0;
+  while (done < size) {
+    const ssize_t n = ::pread(fd, into + done, size - done, static_cast<off_t>(at + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return system_fault(path, "read", errno);
+    if (n == 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  return done;
+}
+
+Result<void> read_all_at(int fd, std::uint64_t at, char* into, std::size_t size, const std::string& path) {
+  SATURN_TRY(const std::size_t done, read_at(fd, at, into, size, path));
+  if (done < size) return system_fault(path, "read past its end", EIO);
+  return {};
+}
+
 Result<std::uint64_t> free_bytes(const std::string& path) {
   std::filesystem::path at = std::filesystem::absolute(path);
   std::error_code error;

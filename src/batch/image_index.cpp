@@ -135,25 +135,19 @@ class Shard {
     if (::fstat(file.get(), &status) != 0) return system_fault(path, "look at", errno);
     if (!S_ISREG(status.st_mode))
       return input(path, "this is not a regular file", "a tar archive", "name a folder or a tar archive");
-    return Shard(std::move(file), static_cast<std::uint64_t>(status.st_size));
+    return Shard(path, std::move(file), static_cast<std::uint64_t>(status.st_size));
   }
 
   std::uint64_t size() const { return size_; }
 
   bool read(std::uint64_t offset, char* into, std::size_t count) const {
-    while (count > 0) {
-      const ssize_t n = ::pread(file_.get(), into, count, static_cast<off_t>(offset));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return false;
-      offset += static_cast<std::uint64_t>(n);
-      into += n;
-      count -= static_cast<std::size_t>(n);
-    }
-    return true;
+    return read_all_at(file_.get(), offset, into, count, path_).ok();
   }
 
  private:
-  Shard(FileDescriptor file, std::uint64_t size) : file_(std::move(file)), size_(size) {}
+  Shard(std::string path, FileDescriptor file, std::uint64_t size)
+      : path_(std::move(path)), file_(std::move(file)), size_(size) {}
+  std::string path_;
   FileDescriptor file_;
   std::uint64_t size_;
 };

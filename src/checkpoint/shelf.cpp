@@ -25,20 +25,6 @@ bool is_directory(const std::string& path) {
   return ::lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-/// One block, whole. Errors where the file ends before it does.
-Result<void> read_block(int fd, std::int64_t at, std::size_t size, char* into, const std::string& path) {
-  while (size > 0) {
-    const ssize_t n = ::pread(fd, into, size, at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return system_fault(path, "read", errno);
-    if (n == 0) return system_fault(path, "read past its end", EIO);
-    at += n;
-    into += n;
-    size -= static_cast<std::size_t>(n);
-  }
-  return {};
-}
-
 struct Verifying {
   const std::string& directory;
   const Manifest& manifest;
@@ -59,7 +45,8 @@ struct Verifying {
         for (std::size_t i = 0; i < piece.digests.size(); ++i) {
           const std::int64_t from = static_cast<std::int64_t>(i) * kBlockBytes;
           const auto size = static_cast<std::size_t>(std::min(kBlockBytes, piece.bytes - from));
-          const Result<void> read = read_block(fd, piece.begin + from, size, block.get(), path);
+          const Result<void> read =
+              read_all_at(fd, static_cast<std::uint64_t>(piece.begin + from), block.get(), size, path);
           if (!read.ok()) {
             faults.push_back(read.faults().front());
             return;

@@ -87,22 +87,14 @@ Result<void> Stored::read(const Piece& piece, std::int64_t first, std::int64_t c
   if (!fd.valid()) fd = FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd.valid()) return system_fault(path, "open", errno);
   into.resize(static_cast<std::size_t>(count));
-  auto* bytes = reinterpret_cast<char*>(into.data());
-  std::int64_t left = count * static_cast<std::int64_t>(sizeof(float));
-  std::int64_t at = piece.begin + first * static_cast<std::int64_t>(sizeof(float));
-  while (left > 0) {
-    const ssize_t got = ::pread(fd.get(), bytes, static_cast<std::size_t>(left), at);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return system_fault(path, "read", errno);
-    if (got == 0) {
-      return Diagnostic{.kind = Kind::input,
-                        .where = path,
-                        .what = "the file ends within a piece",
-                        .expected = "as many bytes as its manifest says"};
-    }
-    bytes += got;
-    at += got;
-    left -= got;
+  const std::size_t size = into.size() * sizeof(float);
+  const auto at = static_cast<std::uint64_t>(piece.begin) + static_cast<std::uint64_t>(first) * sizeof(float);
+  SATURN_TRY(const std::size_t done, read_at(fd.get(), at, reinterpret_cast<char*>(into.data()), size, path));
+  if (done < size) {
+    return Diagnostic{.kind = Kind::input,
+                      .where = path,
+                      .what = "the file ends within a piece",
+                      .expected = "as many bytes as its manifest says"};
   }
   return {};
 }

@@ -59,7 +59,7 @@ Result<std::vector<Shelf>> shelves_of(const std::string& run, const std::vector<
   std::vector<Shelf> shelves;
   for (const std::string& name : names) {
     if (!jobs.empty() && std::find(jobs.begin(), jobs.end(), name) == jobs.end()) continue;
-    const std::string path = join_path(join_path(parent, name), "checkpoints");
+    const std::string path = join_path(join_path(parent, name), checkpoint::kShelf);
     if (is_own_directory(path)) shelves.push_back({name, path});
   }
   return shelves;

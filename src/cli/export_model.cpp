@@ -76,7 +76,7 @@ struct ExportArgs {
     }
     if (best && step)
       return Diagnostic{.what = "both --best and --step are named", .expected = "one of them"};
-    const std::string shelf = join_path(job_directory, "checkpoints");
+    const std::string shelf = join_path(job_directory, checkpoint::kShelf);
     if (best) {
       SATURN_TRY(const std::int64_t found, best_in(shelf));
       request.checkpoint = join_path(shelf, checkpoint::name_of_step(found));

@@ -36,17 +36,10 @@ using formats::ImageSize;
 constexpr std::uint64_t kLargestFile = std::uint64_t{256} << 20;
 constexpr int kMostElongated = 64;  // resizing the shorter side makes a longer one larger yet
 
-std::optional<std::string> read_exactly(int fd, std::uint64_t offset, std::uint64_t size) {
-  std::string bytes(size, '\0');
-  std::size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t n =
-        ::pread(fd, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return std::nullopt;
-    done += static_cast<std::size_t>(n);
-  }
-  return bytes;
+std::optional<std::string> read_exactly(int fd, const ImageSample& sample, const std::string& path) {
+  std::string bytes(sample.size, '\0');
+  const Result<void> read = read_all_at(fd, sample.offset, bytes.data(), bytes.size(), path);
+  return read.ok() ? std::optional(std::move(bytes)) : std::nullopt;
 }
 
 class ImageDataset final : public Dataset {
@@ -143,7 +136,7 @@ class ImageDataset final : public Dataset {
     };
     if (sample.size > kLargestFile) return std::string();  // no image: told as one that cannot be decoded
     if (index_.in_shards) {
-      auto bytes = read_exactly(shards_[sample.source].get(), sample.offset, sample.size);
+      auto bytes = read_exactly(shards_[sample.source].get(), sample, index_.sources[sample.source]);
       if (!bytes) return changed("the shard became shorter while it was read");
       return *std::move(bytes);
     }
@@ -155,7 +148,7 @@ class ImageDataset final : public Dataset {
     if (::fstat(file.get(), &status) != 0) return system_fault(path, "look at", errno);
     std::optional<std::string> bytes;
     if (static_cast<std::uint64_t>(status.st_size) == sample.size)
-      bytes = read_exactly(file.get(), 0, sample.size);
+      bytes = read_exactly(file.get(), sample, path);
     if (!bytes) return changed("this image has another size than when the run began");
     return *std::move(bytes);
   }

@@ -20,7 +20,6 @@ using journal::EventKind;
 using journal::JobRecord;
 
 constexpr const char* kJobFormat = "saturn.job/1";
-constexpr const char* kCheckpoints = "checkpoints";
 constexpr std::size_t kMostChanges = 3;
 
 Json description_of(const batch::Job& job, const batch::DataSource& data, const std::string& result_digest) {
@@ -109,12 +108,12 @@ Result<void> recover(journal::RunDirectory& directory, journal::RunObserver& obs
     if (ended > 0)
       observer.on_note("ended " + std::to_string(ended) + " processes that outlived the last controller");
     std::int64_t last_step = attempt.last_step;
-    const std::string shelf = join_path(directory.paths().job(name), kCheckpoints);
+    const std::string shelf = join_path(directory.paths().job(name), checkpoint::kShelf);
     if (const std::optional<std::int64_t> step = untold_checkpoint(record, shelf)) {
       last_step = std::max(last_step, *step);
       Event saved{.kind = EventKind::checkpoint, .job = name, .attempt = attempt.number};
       saved.details = {{"step", *step},
-                       {"path", join_path(kCheckpoints, checkpoint::name_of_step(*step))},
+                       {"path", join_path(checkpoint::kShelf, checkpoint::name_of_step(*step))},
                        {"save_s", record.checkpoint ? record.checkpoint->save_s : 0.0}};
       SATURN_TRY(const Event appended, directory.append(std::move(saved)));
       observer.on_event(appended, directory.state());

@@ -10,6 +10,7 @@
 #include "saturn/base/files.h"
 #include "saturn/base/units.h"
 #include "saturn/checkpoint/manifest.h"
+#include "saturn/checkpoint/shelf.h"
 
 namespace saturn::run {
 namespace {
@@ -97,7 +98,7 @@ Result<void> Executor::handle_message(Live& live, int rank, const worker::FromRa
     told.details["class"] = worker::to_string(warning->error_class);
     told.details["message"] = warning->message;
     if (warning->about == "checkpoint_damaged")
-      told.details["path"] = join_path("checkpoints", checkpoint::name_of_step(warning->step));
+      told.details["path"] = join_path(checkpoint::kShelf, checkpoint::name_of_step(warning->step));
     return append(std::move(told));
   }
   if (const auto* metric = std::get_if<worker::Metric>(&message)) {

@@ -60,18 +60,12 @@ Result<Tokens> open_text(const std::string& path) {
   }
   const auto read = [fd, path](std::int64_t first, std::span<std::int64_t> into) -> Result<void> {
     std::vector<unsigned char> bytes(into.size());
-    std::size_t done = 0;
-    while (done < bytes.size()) {
-      const ssize_t n = ::pread(fd->get(), bytes.data() + done, bytes.size() - done,
-                                static_cast<off_t>(first) + static_cast<off_t>(done));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return system_fault(path, "read", errno);
-      if (n == 0) {
-        return Diagnostic{.where = path,
-                          .what = "the file became shorter while it was read",
-                          .expected = "a file that stays as it is"};
-      }
-      done += static_cast<std::size_t>(n);
+    SATURN_TRY(const std::size_t done, read_at(fd->get(), static_cast<std::uint64_t>(first),
+                                               reinterpret_cast<char*>(bytes.data()), bytes.size(), path));
+    if (done < bytes.size()) {
+      return Diagnostic{.where = path,
+                        .what = "the file became shorter while it was read",
+                        .expected = "a file that stays as it is"};
     }
     std::ranges::copy(bytes, into.begin());
     return {};
@@ -166,16 +160,11 @@ Result<Sum> total_loss(Model& model, const Tokens& tokens, std::int64_t length, 
   return sum;
 }
 
-Result<void> write_logits(Model& model, const Tokens& tokens, std::int64_t length, std::int64_t vocabulary,
-                          const std::string& path) {
+Result<void> write_first_logits(Model& model, const Tokens& tokens, std::int64_t length,
+                                std::int64_t vocabulary, const std::string& path) {
   const std::int64_t count = std::min(kMostSequencesOfLogits, tokens.count / length);
   SATURN_TRY(const at::Tensor inputs, read_sequences(tokens, 0, count, length, vocabulary));
-  const at::Tensor logits_STV = outputs(model, inputs, StepContext{.training = false}).contiguous();
-  const std::string_view bytes(static_cast<const char*>(logits_STV.const_data_ptr()), logits_STV.nbytes());
-  return formats::write_safetensors(
-      path,
-      {{.name = "logits", .dtype = formats::Dtype::f32, .shape = logits_STV.sizes().vec(), .bytes = {}}},
-      [&](std::size_t) { return bytes; });
+  return write_logits(outputs(model, inputs, StepContext{.training = false}), path);
 }
 
 Result<worker::Evaluation> evaluate_whole(const worker::EvaluateRequest& request) {
@@ -212,14 +201,9 @@ Result<worker::Evaluation> evaluate_whole(const worker::EvaluateRequest& request
   SATURN_TRY(const std::unique_ptr<Model> model, open_stored_model(spec));
   SATURN_TRY(const Sum sum, total_loss(*model, tokens, length, spec.vocabulary));
   if (!request.logits.empty()) {
-    SATURN_TRY_VOID(write_logits(*model, tokens, length, spec.vocabulary, request.logits));
+    SATURN_TRY_VOID(write_first_logits(*model, tokens, length, spec.vocabulary, request.logits));
   }
-  const double mean = sum.loss / static_cast<double>(sum.count);
-  if (!std::isfinite(mean)) {
-    return Diagnostic{.where = spec.directory,
-                      .what = "the loss of this model is not a number",
-                      .expected = "weights that are finite"};
-  }
+  SATURN_TRY(const double mean, mean_loss(sum.loss, sum.count, spec));
   return worker::Evaluation{
       .loss = mean, .perplexity = std::exp(mean), .count = sum.count, .sequence_length = length};
 }
@@ -236,6 +220,22 @@ Result<std::unique_ptr<Model>> open_stored_model(const batch::ModelSpec& spec) {
     SATURN_TRY_VOID(weights->read(*parameter, 0, parameter->value.view({-1})));
   }
   return model;
+}
+
+Result<void> write_logits(const at::Tensor& logits, const std::string& path) {
+  const at::Tensor whole = logits.contiguous();
+  const std::string_view bytes(static_cast<const char*>(whole.const_data_ptr()), whole.nbytes());
+  return formats::write_safetensors(
+      path, {{.name = "logits", .dtype = formats::Dtype::f32, .shape = whole.sizes().vec(), .bytes = {}}},
+      [&](std::size_t) { return bytes; });
+}
+
+Result<double> mean_loss(double sum, std::int64_t count, const batch::ModelSpec& spec) {
+  const double mean = sum / static_cast<double>(count);
+  if (std::isfinite(mean)) return mean;
+  return Diagnostic{.where = spec.directory,
+                    .what = "the loss of this model is not a number",
+                    .expected = "weights that are finite"};
 }
 
 Result<worker::Evaluation> evaluate(const worker::EvaluateRequest& request) {

@@ -17,7 +17,6 @@
 #include "saturn/batch/batch.h"
 #include "saturn/batch/image_index.h"
 #include "saturn/data/dataset.h"
-#include "saturn/formats/safetensors.h"
 
 namespace saturn::train {
 namespace {
@@ -101,18 +100,9 @@ Result<worker::Evaluation> evaluate_images(const worker::EvaluateRequest& reques
   }
   if (!request.logits.empty()) {
     const at::Tensor all_SV = at::cat(logits, 0);
-    const at::Tensor logits_SV = all_SV.narrow(0, 0, std::min(kMostImagesOfLogits, count)).contiguous();
-    const std::string_view bytes(static_cast<const char*>(logits_SV.const_data_ptr()), logits_SV.nbytes());
-    SATURN_TRY_VOID(formats::write_safetensors(
-        request.logits,
-        {{.name = "logits", .dtype = formats::Dtype::f32, .shape = logits_SV.sizes().vec(), .bytes = {}}},
-        [&](std::size_t) { return bytes; }));
+    SATURN_TRY_VOID(write_logits(all_SV.narrow(0, 0, std::min(kMostImagesOfLogits, count)), request.logits));
   }
-  const double mean = loss_sum / static_cast<double>(count);
-  if (!std::isfinite(mean))
-    return Diagnostic{.where = spec.directory,
-                      .what = "the loss of this model is not a number",
-                      .expected = "weights that are finite"};
+  SATURN_TRY(const double mean, mean_loss(loss_sum, count, spec));
   return worker::Evaluation{
       .loss = mean,
       .perplexity = std::exp(mean),

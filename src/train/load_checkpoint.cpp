@@ -63,16 +63,8 @@ class Shard {
   }
 
   Result<void> read(std::int64_t at, std::int64_t size, char* into) const {
-    while (size > 0) {
-      const ssize_t n = ::pread(fd_.get(), into, static_cast<std::size_t>(size), at);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return system_fault(path_, "read", errno);
-      if (n == 0) return system_fault(path_, "read past its end", EIO);
-      at += n;
-      into += n;
-      size -= n;
-    }
-    return {};
+    return read_all_at(fd_.get(), static_cast<std::uint64_t>(at), into, static_cast<std::size_t>(size),
+                       path_);
   }
 
   /// The whole file; null where it cannot be mapped.

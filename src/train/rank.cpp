@@ -13,6 +13,7 @@
 #include "metrics_file.h"
 #include "saturn/base/files.h"
 #include "saturn/base/log.h"
+#include "saturn/checkpoint/shelf.h"
 #include "saturn/train/memory.h"
 #include "training.h"
 
@@ -197,7 +198,7 @@ class Rank {
   }
 
   std::string checkpoint_path() const {
-    return join_path(join_path(assign_.job_directory, "checkpoints"),
+    return join_path(join_path(assign_.job_directory, checkpoint::kShelf),
                      checkpoint::name_of_step(training_->num_done()));
   }
   int num_to_keep() const { return std::max(1, assign_.keep_checkpoints); }
@@ -323,7 +324,7 @@ class Rank {
   }
 
   void step_between_checkpoints() {
-    const std::string parent = join_path(assign_.job_directory, "checkpoints");
+    const std::string parent = join_path(assign_.job_directory, checkpoint::kShelf);
     if (is_first()) require(make_directories(parent), ErrorClass::internal);
     doing("saving");
     training_->save(join_path(parent, checkpoint::name_of_step(0)), /*keep=*/0);

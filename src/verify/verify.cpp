@@ -15,6 +15,7 @@
 #include "saturn/batch/check_devices.h"
 #include "saturn/batch/identity.h"
 #include "saturn/checkpoint/manifest.h"
+#include "saturn/checkpoint/shelf.h"
 #include "saturn/profile/attempt_end.h"
 #include "saturn/profile/ranks.h"
 
@@ -129,7 +130,7 @@ class Verification {
   }
 
   static std::string checkpoint_in(const std::string& directory, std::int64_t step) {
-    return join_path(join_path(directory, "checkpoints"), checkpoint::name_of_step(step));
+    return join_path(join_path(directory, checkpoint::kShelf), checkpoint::name_of_step(step));
   }
 
   static void remove(const std::string& directory) {

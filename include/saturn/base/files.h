@@ -21,8 +21,8 @@ Result<void> write_whole(const std::string& path, std::string_view content);
 using NextPiece = std::function<std::optional<std::string_view>()>;
 Result<void> write_whole(const std::string& path, const NextPiece& next_piece);
 
-/// Puts the finished directory `finished` at `path`, in place of the directory that may be there, which is removed;
-/// both lie in one parent directory. Files in it must have been written whole.
+/// Puts the finished directory `finished` at `path`, in place of the directory that may be there, which is
+/// removed; both lie in one parent directory. Files in it must have been written whole.
 Result<void> replace_directory(const std::string& finished, const std::string& path);
 
 /// The whole content; refuses directories and more than `limit_bytes`.
@@ -41,6 +41,13 @@ Diagnostic system_fault(const std::string& path, const std::string& doing, int e
 std::string directory_of(const std::string& path);
 std::string file_name_of(const std::string& path);
 std::string join_path(const std::string& directory, const std::string& child);
+
+/// Bytes from `at` on, in `into`: how many there were, fewer than `size` only where the file ends. `path` is
+/// for the fault.
+Result<std::size_t> read_at(int fd, std::uint64_t at, char* into, std::size_t size, const std::string& path);
+
+/// The same where all of them must be there: a file that ends before is a fault.
+Result<void> read_all_at(int fd, std::uint64_t at, char* into, std::size_t size, const std::string& path);
 
 /// Free bytes for this user on the file system that holds `path` (or its nearest existing parent).
 Result<std::uint64_t> free_bytes(const std::string& path);

@@ -12,6 +12,9 @@
 
 namespace saturn::checkpoint {
 
+/// The shelf of a job, in its directory.
+inline constexpr const char* kShelf = "checkpoints";
+
 /// Steps of the checkpoints in `shelf`, ascending; links and what is unfinished are left out. Empty where
 /// there is no such directory.
 std::vector<std::int64_t> steps_in(const std::string& shelf);
