@@ -69,9 +69,8 @@ std::vector<std::string> moved_jobs(const PlanProblem& problem, const Plan& plan
   std::vector<std::string> moved;
   for (const Job& job : problem.jobs) {
     if (!job.running) continue;
-    const auto at = std::find_if(plan.assignments.begin(), plan.assignments.end(),
-                                 [&](const Assignment& assignment) { return assignment.job == job.name; });
-    if (at != plan.assignments.end() && !goes_on(job, *at)) moved.push_back(job.name);
+    const Assignment* const assignment = plan.find(job.name);
+    if (assignment != nullptr && !goes_on(job, *assignment)) moved.push_back(job.name);
   }
   return moved;
 }
@@ -94,7 +93,7 @@ std::optional<Plan> carry_on(const PlanProblem& problem, const Plan& plan) {
   for (const Job* const job : waiting) {
     const auto is_its = [&](const Assignment& assignment) { return assignment.job == job->name; };
     if (std::count_if(plan.assignments.begin(), plan.assignments.end(), is_its) != 1) return std::nullopt;
-    order.emplace_back(&*std::find_if(plan.assignments.begin(), plan.assignments.end(), is_its), job);
+    order.emplace_back(plan.find(job->name), job);
   }
   std::stable_sort(order.begin(), order.end(), [](const auto& left, const auto& right) {
     return left.first->start_s < right.first->start_s;

@@ -98,6 +98,12 @@ SolverInfo read_solver(JsonReader reader) {
 
 }  // namespace
 
+const Assignment* Plan::find(const std::string& job) const {
+  const auto at = std::find_if(assignments.begin(), assignments.end(),
+                               [&](const Assignment& one) { return one.job == job; });
+  return at == assignments.end() ? nullptr : &*at;
+}
+
 double Plan::gap() const {
   if (objective_value <= objective_bound) return 0.0;
   if (objective_bound <= 0.0) return std::numeric_limits<double>::max();

@@ -20,6 +20,25 @@ constexpr double kLongestWaitBlindS = 0.25;  // where nobody tells of requests
 
 }  // namespace
 
+std::vector<plan::Device> excluded_from(const Execution& execution, const journal::RunState& state) {
+  std::vector<plan::Device> devices = execution.excluded;
+  devices.insert(devices.end(), state.drained.begin(), state.drained.end());
+  return devices;
+}
+
+Remainder remainder_of(const Execution& execution, const profile::Profile& estimates,
+                       const journal::RunDirectory& directory) {
+  return {.batch = &execution.batch,
+          .profile = &estimates,
+          .num_steps = &execution.num_steps,
+          .state = &directory.state(),
+          .selected = &execution.selected,
+          .excluded = excluded_from(execution, directory.state()),
+          .time_s = directory.time_s(),
+          .free_disk_bytes = free_disk_of(directory.paths().root()),
+          .trials_of = execution.trials_of};
+}
+
 Result<void> Executor::append(Event event) {
   SATURN_TRY(const Event appended, directory_.append(std::move(event)));
   around_.observer->on_event(appended, directory_.state());
@@ -43,25 +62,10 @@ const batch::Job& Executor::job_of(const std::string& name) const {
 Remainder Executor::remainder() {
   const std::map<std::string, journal::StepPace> paces = this->paces();
   estimates_ = estimates_of(*execution_.profile, directory_.state(), paces);
-  Remainder remainder{.batch = &execution_.batch,
-                      .profile = &estimates_,
-                      .num_steps = &execution_.num_steps,
-                      .state = &directory_.state(),
-                      .selected = &execution_.selected,
-                      .excluded = excluded(),
-                      .time_s = directory_.time_s(),
-                      .free_disk_bytes = free_disk_of(directory_.paths().root()),
-                      .paces = paces,
-                      .trials_of = execution_.trials_of};
+  Remainder remainder = remainder_of(execution_, estimates_, directory_);
+  remainder.paces = paces;
   for (const auto& live : live_) remainder.steps_now[live->job] = live->step;
   return remainder;
-}
-
-std::vector<plan::Device> Executor::excluded() const {
-  std::vector<plan::Device> devices = execution_.excluded;
-  const std::vector<plan::Device>& drained = directory_.state().drained;
-  devices.insert(devices.end(), drained.begin(), drained.end());
-  return devices;
 }
 
 // ---- The loop
@@ -78,7 +82,7 @@ Result<void> Executor::loop() {
     SATURN_TRY_VOID(heed_requests());
     SATURN_TRY_VOID(heed_signals());
     kill_the_late();
-    const std::vector<plan::Device> excluded = this->excluded();
+    const std::vector<plan::Device> excluded = excluded_from(execution_, directory_.state());
     const Moves moves = next_moves({.state = directory_.state(),
                                     .plan = execution_.plan,
                                     .selected = execution_.selected,

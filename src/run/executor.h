@@ -36,6 +36,13 @@ struct Execution {
   const profile::TrialsOf* trials_of = nullptr;  ///< null = as the batch says
 };
 
+/// Devices that take no new attempts, by the command line and by `saturn drain`.
+std::vector<plan::Device> excluded_from(const Execution& execution, const journal::RunState& state);
+
+/// What is left to plan, by `estimates`; all of it waits.
+Remainder remainder_of(const Execution& execution, const profile::Profile& estimates,
+                       const journal::RunDirectory& directory);
+
 /// Notes that `plan`, which lies at `path`, is in force from now on.
 Result<void> record_plan(const plan::Plan& plan, const std::string& path, const std::string& reason,
                          journal::RunDirectory& directory, journal::RunObserver& observer);
@@ -131,7 +138,6 @@ class Executor {
   const journal::JobRecord& record_of(const Live& live) const;
   const batch::Job& job_of(const std::string& name) const;
   Remainder remainder();
-  std::vector<plan::Device> excluded() const;
 
   // executor_introspect.cpp: planning beside the run, and what comes of it
   void look_at_estimates();

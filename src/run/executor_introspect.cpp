@@ -22,6 +22,7 @@ constexpr double kOff =
     0.15;  // a step time that differs so much from the last look's is a reason for another
 constexpr double kNothingNew = 0.01;    // an expected end that moved by less of what is left is none
 constexpr double kLeastBetweenS = 5.0;  // two looks
+constexpr const char* kTimer = "time for a look";  // the one reason that nothing has happened for
 
 std::string text_of(const plan::Assignment& assignment) {
   std::string text = assignment.technique + " x" + std::to_string(assignment.devices.size()) + " on ";
@@ -34,12 +35,6 @@ std::string text_of(const plan::Assignment& assignment) {
 
 std::string text_of(const journal::Attempt& attempt) {
   return text_of(plan::Assignment{.technique = attempt.technique, .devices = attempt.devices});
-}
-
-const plan::Assignment* assignment_of(const plan::Plan& plan, const std::string& job) {
-  const auto at = std::find_if(plan.assignments.begin(), plan.assignments.end(),
-                               [&](const plan::Assignment& one) { return one.job == job; });
-  return at == plan.assignments.end() ? nullptr : &*at;
 }
 
 }  // namespace
@@ -69,8 +64,7 @@ void Executor::look_at_estimates() {
                    std::to_string(std::lround(100.0 * *slowdown)) + " % of what the profile says";
     return;
   }
-  if (directory_.time_s() - looked_s_ >= execution_.batch.run.introspect_every_s)
-    look_reason_ = "time for a look";
+  if (directory_.time_s() - looked_s_ >= execution_.batch.run.introspect_every_s) look_reason_ = kTimer;
 }
 
 // ---- What the planner is asked
@@ -123,7 +117,7 @@ Result<void> Executor::re_plan() {
   if (!introspects()) return begin_solving(std::move(planning));
 
   const bool first = std::isinf(looked_s_);
-  const bool timer = !forced && planning.reason == "time for a look";
+  const bool timer = !forced && planning.reason == kTimer;
   looked_s_ = now_s;
   for (const auto& live : live_) {
     const journal::StepPace pace = live->step_times.pace();
@@ -225,7 +219,7 @@ Result<void> Executor::record(const Planning& planning, const Judgement& judgeme
   details["reason"] = judgement.reason;
   Json& moves = details["moves"] = Json::array();
   for (const std::string& job : judgement.moves) {
-    const plan::Assignment& to = *assignment_of(*judgement.plan, job);
+    const plan::Assignment& to = *judgement.plan->find(job);
     moves.push_back({{"job", job}, {"from", text_of(*state.find(job)->last_attempt())}, {"to", text_of(to)}});
   }
   const std::map<std::string, journal::StepPace> known = paces();
@@ -248,8 +242,7 @@ Result<void> Executor::move(const plan::PlanProblem& problem, const Judgement& j
   for (const std::string& job : judgement.moves) {
     Live* const live = living(job);
     if (live == nullptr || std::find(waiting.begin(), waiting.end(), job) != waiting.end()) continue;
-    SATURN_TRY_VOID(stop_job(*live, JobState::pending,
-                             "it moves to " + text_of(*assignment_of(*judgement.plan, job)),
+    SATURN_TRY_VOID(stop_job(*live, JobState::pending, "it moves to " + text_of(*judgement.plan->find(job)),
                              /*move=*/true));
   }
   return {};

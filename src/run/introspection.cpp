@@ -23,14 +23,8 @@ constexpr double kLongestS = 5.0;
 constexpr double kShortestS = 0.05;  // in which there is a plan for every size
 constexpr double kShareForSolving = 0.005;
 
-const plan::Assignment* assignment_of(const plan::Plan& plan, const std::string& job) {
-  const auto at = std::find_if(plan.assignments.begin(), plan.assignments.end(),
-                               [&](const plan::Assignment& one) { return one.job == job; });
-  return at == plan.assignments.end() ? nullptr : &*at;
-}
-
 double start_cost_s(const plan::Job& job, const plan::PlanProblem& problem, const plan::Plan& plan) {
-  const plan::Assignment* const assignment = assignment_of(plan, job.name);
+  const plan::Assignment* const assignment = plan.find(job.name);
   const plan::Configuration* const configuration =
       assignment == nullptr ? nullptr : plan::configuration_of(job, problem, *assignment);
   return configuration == nullptr ? 0.0 : configuration->start_cost_s;
@@ -75,7 +69,7 @@ Judgement judge(const Choices& choices) {
       if (std::find(moves.begin(), moves.end(), job.name) == moves.end()) continue;
       cost_s += start_cost_s(job, choices.problem, *choices.moved);
       const double spread = j < choices.spread.size() ? choices.spread[j] : kPriorSpread;
-      variance += std::pow(spread * assignment_of(*choices.moved, job.name)->duration_s, 2);
+      variance += std::pow(spread * choices.moved->find(job.name)->duration_s, 2);
     }
     judgement.margin_s =
         std::max({kLeastShareToMove * judgement.planned_s, std::sqrt(variance), kLeastGainToMoveS});
@@ -110,7 +104,7 @@ Judgement judge(const Choices& choices) {
 std::vector<std::string> moves_that_wait(const plan::PlanProblem& problem, const plan::Plan& plan) {
   std::vector<std::string> waiting;
   for (const plan::Job& job : problem.jobs) {
-    const plan::Assignment* const next = assignment_of(plan, job.name);
+    const plan::Assignment* const next = plan.find(job.name);
     if (!job.running || next == nullptr || plan::goes_on(job, *next) || next->start_s <= 1e-6) continue;
     const bool wanted = std::any_of(plan.assignments.begin(), plan.assignments.end(), [&](const auto& other) {
       return other.job != job.name && other.start_s < next->start_s &&

@@ -30,17 +30,7 @@ Result<void> append(Event event, journal::RunDirectory& directory, journal::RunO
 
 Remainder Preparation::remainder() {
   estimates_ = estimates_of(profile_, directory_.state());
-  std::vector<plan::Device> excluded = execution_.excluded;
-  const std::vector<plan::Device>& drained = directory_.state().drained;
-  excluded.insert(excluded.end(), drained.begin(), drained.end());
-  return {.batch = &execution_.batch,
-          .profile = &estimates_,
-          .num_steps = &execution_.num_steps,
-          .state = &directory_.state(),
-          .selected = &execution_.selected,
-          .excluded = std::move(excluded),
-          .time_s = directory_.time_s(),
-          .free_disk_bytes = free_disk_of(directory_.paths().root())};
+  return remainder_of(execution_, estimates_, directory_);
 }
 
 bool Preparation::stop_asked() {

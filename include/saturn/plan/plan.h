@@ -68,6 +68,8 @@ struct Plan {
 
   /// objective_value over objective_bound, minus 1; 0 for an empty plan.
   double gap() const;
+  /// The first assignment of `job`; nullptr where there is none.
+  const Assignment* find(const std::string& job) const;
 };
 
 /// "optimal", "within_gap", "time_limit", "interrupted", "heuristic".

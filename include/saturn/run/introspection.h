@@ -46,8 +46,8 @@ struct Judgement {
 /// moves are in the plans already.
 Judgement judge(const Choices& choices);
 
-/// Moved jobs that go on where they are for now: what they move to is not free yet, and no job wants their
-/// devices before that.
+/// Moved jobs that go on where they are until what they move to is free, as no job wants their devices before
+/// that.
 std::vector<std::string> moves_that_wait(const plan::PlanProblem& problem, const plan::Plan& plan);
 
 /// Seconds from the request to stop until the job's devices are free, its checkpoint saved: half a step on
@@ -62,8 +62,8 @@ bool may_move(const journal::JobRecord& record, const journal::StepPace& pace, d
 /// How far the estimate of a job's time may be off, relative to it; null where it does not run.
 double spread_of(const journal::StepPace* pace);
 
-/// How long the solver may look: a two-hundredth of what is left, at least 0.05 s and at most what [plan] says
-/// or 5 s.
+/// How long the solver may look: a two-hundredth of what is left, at least 0.05 s and at most what [plan]
+/// says or 5 s.
 double introspection_time_limit_s(const batch::PlanSettings& settings, double left_s);
 
 }  // namespace saturn::run
