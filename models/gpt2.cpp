@@ -10,6 +10,7 @@
 
 #include <cmath>
 
+#include "models/layers.h"
 #include "saturn/batch/model_spec.h"
 #include "saturn/train/model.h"
 #include "saturn/train/ops.h"
@@ -37,16 +38,6 @@ struct Sizes {
   double dropout = 0.0;
 };
 
-struct Norm {
-  ParameterPtr weight;
-  ParameterPtr bias;
-  double epsilon = 1e-5;
-
-  at::Tensor operator()(const at::Tensor& x) const {
-    return at::layer_norm(x, weight->value.sizes(), weight->value, bias->value, epsilon);
-  }
-};
-
 struct Affine {
   ParameterPtr weight;
   ParameterPtr bias;
@@ -65,11 +56,13 @@ enum class Cut { column, row };
 
 /// What all layers share: the sizes, and declaring the parts they are made of. Base is Layer or Head.
 template <class Base>
-class Gpt2Layer : public Base {
+class Gpt2Layer : public SizedLayer<Base, Sizes> {
  public:
-  Gpt2Layer(std::string name, const Sizes& sizes) : Base(std::move(name)), sizes_(sizes) {}
+  using SizedLayer<Base, Sizes>::SizedLayer;
 
  protected:
+  using SizedLayer<Base, Sizes>::sizes_;
+
   ParameterPtr declare_table(const std::string& name, std::int64_t rows) {
     return this->declare(
         {.name = name, .shape = {rows, sizes_.width}, .initial = normal(sizes_.initializer_range)});
@@ -79,15 +72,6 @@ class Gpt2Layer : public Base {
     const ParameterPtr table = declare_table(name, sizes_.vocabulary);
     table->split = {.dimension = 0};
     return table;
-  }
-
-  Norm declare_norm(const std::string& name) {
-    return {.weight = this->declare({.name = name + ".weight",
-                                     .shape = {sizes_.width},
-                                     .initial = {Initial::Kind::ones},
-                                     .decays = false}),
-            .bias = this->declare({.name = name + ".bias", .shape = {sizes_.width}, .decays = false}),
-            .epsilon = sizes_.layer_norm_epsilon};
   }
 
   Affine declare_affine(const std::string& name, std::int64_t inputs, std::int64_t outputs, double deviation,
@@ -103,25 +87,7 @@ class Gpt2Layer : public Base {
                                    .split = {.dimension = by_outputs ? 0 : -1, .num_blocks = num_blocks}})};
   }
 
-  /// A place of dropout in this layer, by default on a share of the sequence.
-  ops::DropoutSite drop_at(const char* place, const StepContext& context) const {
-    return drop_at(place, context, train::first_position(context.tensor) * sizes_.width);
-  }
-  ops::DropoutSite drop_at(const char* place, const StepContext& context, std::int64_t first_element) const {
-    if (!context.training || sizes_.dropout == 0.0) return {};
-    return {.probability = sizes_.dropout,
-            .key = ops::dropout_key(context.seed, context.step, this->name() + place),
-            .first_row = context.first_row,
-            .first_element = first_element};
-  }
-
-  ops::TableSplit table_split(const StepContext& context) const {
-    return {.group = context.tensor, .vocabulary = sizes_.vocabulary};
-  }
-
   static Initial normal(double deviation) { return {Initial::Kind::normal, deviation}; }
-
-  Sizes sizes_;
 };
 
 class Embedding final : public Gpt2Layer<train::Layer> {
@@ -152,11 +118,11 @@ class Block final : public Gpt2Layer<train::Layer> {
     // The maps that write into the residual stream start smaller, so that its variance does not grow with
     // depth.
     const double residual = deviation / std::sqrt(2.0 * static_cast<double>(sizes.layers));
-    attention_norm_ = declare_norm(name() + ".ln_1");
+    attention_norm_ = declare_layer_norm(name() + ".ln_1", sizes.layer_norm_epsilon);
     qkv_ = declare_affine(name() + ".attn.c_attn", sizes.width, 3 * sizes.width, deviation, Cut::column,
                           /*num_blocks=*/3);
     attention_out_ = declare_affine(name() + ".attn.c_proj", sizes.width, sizes.width, residual, Cut::row);
-    mlp_norm_ = declare_norm(name() + ".ln_2");
+    mlp_norm_ = declare_layer_norm(name() + ".ln_2", sizes.layer_norm_epsilon);
     fc_ = declare_affine(name() + ".mlp.c_fc", sizes.width, sizes.feed_forward, deviation, Cut::column);
     mlp_out_ = declare_affine(name() + ".mlp.c_proj", sizes.feed_forward, sizes.width, residual, Cut::row);
   }
@@ -187,10 +153,10 @@ class Block final : public Gpt2Layer<train::Layer> {
     return ops::dropout(y_BTC, drop_at(".mlp", context));
   }
 
-  Norm attention_norm_;
+  LayerNorm attention_norm_;
   Affine qkv_;
   Affine attention_out_;
-  Norm mlp_norm_;
+  LayerNorm mlp_norm_;
   Affine fc_;
   Affine mlp_out_;
 };
@@ -198,7 +164,7 @@ class Block final : public Gpt2Layer<train::Layer> {
 class LanguageHead final : public Gpt2Layer<train::Head> {
  public:
   LanguageHead(const Sizes& sizes, const ParameterPtr& token_table) : Gpt2Layer("transformer.head", sizes) {
-    norm_ = declare_norm("transformer.ln_f");
+    norm_ = declare_layer_norm("transformer.ln_f", sizes.layer_norm_epsilon);
     table_ = sizes.tied_head ? share(token_table) : declare_token_table("lm_head.weight");
   }
 
@@ -213,7 +179,7 @@ class LanguageHead final : public Gpt2Layer<train::Head> {
   }
 
  private:
-  Norm norm_;
+  LayerNorm norm_;
   ParameterPtr table_;
 };
 
@@ -274,9 +240,7 @@ Result<std::unique_ptr<train::Model>> make_gpt2(const batch::ModelSpec& spec, co
   const ParameterPtr token_table = embedding->token_table();
   model->layers.push_back(std::move(embedding));
   for (std::int64_t i = 0; i < sizes.layers; ++i) model->layers.push_back(std::make_unique<Block>(sizes, i));
-  auto head = std::make_unique<LanguageHead>(sizes, token_table);
-  model->head = head.get();
-  model->layers.push_back(std::move(head));
+  end_with(std::make_unique<LanguageHead>(sizes, token_table), *model);
   return model;
 }
 

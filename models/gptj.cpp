@@ -9,7 +9,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/stack.h>
@@ -17,6 +16,7 @@
 
 #include <cmath>
 
+#include "models/layers.h"
 #include "saturn/batch/model_spec.h"
 #include "saturn/train/model.h"
 #include "saturn/train/ops.h"
@@ -87,11 +87,13 @@ class Rotary {
 
 /// What all layers share: the sizes, and declaring the parts they are made of. Base is Layer or Head.
 template <class Base>
-class GptjLayer : public Base {
+class GptjLayer : public SizedLayer<Base, Sizes> {
  public:
-  GptjLayer(std::string name, const Sizes& sizes) : Base(std::move(name)), sizes_(sizes) {}
+  using SizedLayer<Base, Sizes>::SizedLayer;
 
  protected:
+  using SizedLayer<Base, Sizes>::sizes_;
+
   /// `split_dimension`: 0 by outputs, 1 by inputs.
   ParameterPtr declare_weight(const std::string& name, std::int64_t inputs, std::int64_t outputs,
                               int split_dimension) {
@@ -108,35 +110,6 @@ class GptjLayer : public Base {
                           .decays = false,
                           .split = {.dimension = split_dimension}});
   }
-
-  ParameterPtr declare_norm_weight(const std::string& name) {
-    return this->declare({.name = name + ".weight",
-                          .shape = {sizes_.width},
-                          .initial = {Initial::Kind::ones},
-                          .decays = false});
-  }
-
-  at::Tensor norm(const at::Tensor& x, const ParameterPtr& weight, const ParameterPtr& bias) const {
-    return at::layer_norm(x, weight->value.sizes(), weight->value, bias->value, sizes_.epsilon);
-  }
-
-  /// A place of dropout in this layer, by default on a share of the sequence.
-  ops::DropoutSite drop_at(const char* place, const StepContext& context) const {
-    return drop_at(place, context, train::first_position(context.tensor) * sizes_.width);
-  }
-  ops::DropoutSite drop_at(const char* place, const StepContext& context, std::int64_t first_element) const {
-    if (!context.training || sizes_.dropout == 0.0) return {};
-    return {.probability = sizes_.dropout,
-            .key = ops::dropout_key(context.seed, context.step, this->name() + place),
-            .first_row = context.first_row,
-            .first_element = first_element};
-  }
-
-  ops::TableSplit table_split(const StepContext& context) const {
-    return {.group = context.tensor, .vocabulary = sizes_.vocabulary};
-  }
-
-  Sizes sizes_;
 };
 
 class Embedding final : public GptjLayer<train::Layer> {
@@ -160,8 +133,7 @@ class Block final : public GptjLayer<train::Layer> {
   Block(const Sizes& sizes, std::int64_t index, std::shared_ptr<Rotary> rotary)
       : GptjLayer("transformer.h." + std::to_string(index), sizes), rotary_(std::move(rotary)) {
     const std::int64_t width = sizes.width;
-    norm_weight_ = declare_norm_weight(name() + ".ln_1");
-    norm_bias_ = declare_bias(name() + ".ln_1", width, -1);
+    norm_ = declare_layer_norm(name() + ".ln_1", sizes.epsilon);
     q_ = declare_weight(name() + ".attn.q_proj", width, width, 0);
     k_ = declare_weight(name() + ".attn.k_proj", width, width, 0);
     v_ = declare_weight(name() + ".attn.v_proj", width, width, 0);
@@ -175,7 +147,7 @@ class Block final : public GptjLayer<train::Layer> {
   /// Both parts read one input, so that a tensor group gathers and sums once for the two; with dropout, which
   /// falls on each part's sum, twice.
   at::Tensor forward(const at::Tensor& x_BTC, const StepContext& context) override {
-    const at::Tensor y_BTC = ops::enter_split(norm(x_BTC, norm_weight_, norm_bias_), context.tensor);
+    const at::Tensor y_BTC = ops::enter_split(norm_(x_BTC), context.tensor);
     const at::Tensor attended = attention(y_BTC, context);
     const at::Tensor thought = ops::gelu_mlp(y_BTC, fc_->value.t(), fc_bias_->value, proj_->value.t(),
                                              ops::added_once(proj_bias_->value, context.tensor));
@@ -205,8 +177,7 @@ class Block final : public GptjLayer<train::Layer> {
   }
 
   std::shared_ptr<Rotary> rotary_;  // of all blocks
-  ParameterPtr norm_weight_;
-  ParameterPtr norm_bias_;
+  LayerNorm norm_;
   ParameterPtr q_;
   ParameterPtr k_;
   ParameterPtr v_;
@@ -220,26 +191,24 @@ class Block final : public GptjLayer<train::Layer> {
 class LanguageHead final : public GptjLayer<train::Head> {
  public:
   explicit LanguageHead(const Sizes& sizes) : GptjLayer("transformer.head", sizes) {
-    norm_weight_ = declare_norm_weight("transformer.ln_f");
-    norm_bias_ = declare_bias("transformer.ln_f", sizes.width, -1);
+    norm_ = declare_layer_norm("transformer.ln_f", sizes.epsilon);
     table_ = declare_weight("lm_head", sizes.width, sizes.vocabulary, 0);
     bias_ = declare_bias("lm_head", sizes.vocabulary, 0);
   }
 
   at::Tensor forward(const at::Tensor& x_BTC, const StepContext&) override {
-    return at::linear(norm(x_BTC, norm_weight_, norm_bias_), table_->value, bias_->value);
+    return at::linear(norm_(x_BTC), table_->value, bias_->value);
   }
 
   at::Tensor loss(const at::Tensor& x_BTC, const at::Tensor& targets_BT,
                   const StepContext& context) override {
-    const at::Tensor y = ops::enter_split(norm(x_BTC, norm_weight_, norm_bias_), context.tensor);
+    const at::Tensor y = ops::enter_split(norm_(x_BTC), context.tensor);
     return ops::head_cross_entropy(y, table_->value, targets_BT, context.loss_weight, table_split(context),
                                    bias_->value);
   }
 
  private:
-  ParameterPtr norm_weight_;
-  ParameterPtr norm_bias_;
+  LayerNorm norm_;
   ParameterPtr table_;
   ParameterPtr bias_;
 };
@@ -298,9 +267,7 @@ Result<std::unique_ptr<train::Model>> make_gptj(const batch::ModelSpec& spec, co
   const auto rotary = std::make_shared<Rotary>(sizes.rotary_size);
   for (std::int64_t i = 0; i < sizes.layers; ++i)
     model->layers.push_back(std::make_unique<Block>(sizes, i, rotary));
-  auto head = std::make_unique<LanguageHead>(sizes);
-  model->head = head.get();
-  model->layers.push_back(std::move(head));
+  end_with(std::make_unique<LanguageHead>(sizes), *model);
   return model;
 }
 

@@ -18,6 +18,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "models/layers.h"
 #include "saturn/batch/model_spec.h"
 #include "saturn/train/model.h"
 #include "saturn/train/ops.h"
@@ -114,11 +115,13 @@ class Rotary {
 
 /// What all layers share: the sizes, and declaring the parts they are made of. Base is Layer or Head.
 template <class Base>
-class LlamaLayer : public Base {
+class LlamaLayer : public SizedLayer<Base, Sizes> {
  public:
-  LlamaLayer(std::string name, const Sizes& sizes) : Base(std::move(name)), sizes_(sizes) {}
+  using SizedLayer<Base, Sizes>::SizedLayer;
 
  protected:
+  using SizedLayer<Base, Sizes>::sizes_;
+
   ParameterPtr declare_token_table(const std::string& name) {
     return declare_linear(name, sizes_.width, sizes_.vocabulary, /*split_dimension=*/0);
   }
@@ -142,12 +145,6 @@ class LlamaLayer : public Base {
   at::Tensor norm(const at::Tensor& x_BTC, const ParameterPtr& weight) const {
     return at::rms_norm(x_BTC, weight->value.sizes(), weight->value, sizes_.epsilon);
   }
-
-  ops::TableSplit table_split(const StepContext& context) const {
-    return {.group = context.tensor, .vocabulary = sizes_.vocabulary};
-  }
-
-  Sizes sizes_;
 };
 
 class Embedding final : public LlamaLayer<train::Layer> {
@@ -207,14 +204,8 @@ class Block final : public LlamaLayer<train::Layer> {
           .expand({rows, tokens, x_BTGD.size(2), group, sizes_.head_size})
           .reshape({rows, tokens, heads * sizes_.head_size});
     };
-    ops::DropoutSite drop;
-    if (context.training && sizes_.dropout > 0.0) {
-      const std::int64_t first_head = train::own_share(sizes_.heads, context.tensor).first;
-      drop = {.probability = sizes_.dropout,
-              .key = ops::dropout_key(context.seed, context.step, name() + ".self_attn.probabilities"),
-              .first_row = context.first_row,
-              .first_element = first_head * tokens * tokens};
-    }
+    const std::int64_t first_head = train::own_share(sizes_.heads, context.tensor).first;
+    const ops::DropoutSite drop = drop_at(".self_attn.probabilities", context, first_head * tokens * tokens);
     const double scale = 1.0 / std::sqrt(static_cast<double>(sizes_.head_size));
     const at::Tensor mixed =
         ops::causal_attention(at::cat({flat(q_BTHD), flat(k_BTGD), flat(v_BTGD)}, -1), heads, scale, drop);
@@ -333,9 +324,7 @@ Result<std::unique_ptr<train::Model>> make_llama(const batch::ModelSpec& spec, c
   const auto rotary = std::make_shared<Rotary>(sizes);
   for (std::int64_t i = 0; i < sizes.layers; ++i)
     model->layers.push_back(std::make_unique<Block>(sizes, i, rotary));
-  auto head = std::make_unique<LanguageHead>(sizes, token_table);
-  model->head = head.get();
-  model->layers.push_back(std::move(head));
+  end_with(std::make_unique<LanguageHead>(sizes, token_table), *model);
   return model;
 }
 

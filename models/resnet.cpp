@@ -13,6 +13,7 @@
 #include <cmath>
 
 #include "models/image_config.h"
+#include "models/layers.h"
 #include "saturn/batch/model_spec.h"
 #include "saturn/train/model.h"
 #include "saturn/train/ops.h"
@@ -65,11 +66,13 @@ struct Map {
 
 /// What all layers share: the sizes, and declaring the parts they are made of. Base is Layer or Head.
 template <class Base>
-class ResnetLayer : public Base {
+class ResnetLayer : public SizedLayer<Base, Sizes> {
  public:
-  ResnetLayer(std::string name, const Sizes& sizes) : Base(std::move(name)), sizes_(sizes) {}
+  using SizedLayer<Base, Sizes>::SizedLayer;
 
  protected:
+  using SizedLayer<Base, Sizes>::sizes_;
+
   struct Shape {
     std::int64_t inputs = 0;
     std::int64_t outputs = 0;
@@ -95,8 +98,6 @@ class ResnetLayer : public Base {
             .momentum = sizes_.momentum,
             .stride = shape.stride};
   }
-
-  Sizes sizes_;
 };
 
 class Stem final : public ResnetLayer<train::Layer> {
@@ -225,9 +226,7 @@ Result<std::unique_ptr<train::Model>> make_resnet(const batch::ModelSpec& spec, 
     }
   }
   model->config = config_of(sizes, inputs, options.images);
-  auto head = std::make_unique<ClassHead>(sizes, inputs);
-  model->head = head.get();
-  model->layers.push_back(std::move(head));
+  end_with(std::make_unique<ClassHead>(sizes, inputs), *model);
   return model;
 }
 

@@ -9,13 +9,13 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/gelu.h>
-#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
 #include <cmath>
 
 #include "models/image_config.h"
+#include "models/layers.h"
 #include "saturn/batch/model_spec.h"
 #include "saturn/train/model.h"
 #include "saturn/train/ops.h"
@@ -46,16 +46,6 @@ struct Sizes {
   std::int64_t tokens() const { return (image / patch) * (image / patch) + 1; }
 };
 
-struct Norm {
-  ParameterPtr weight;
-  ParameterPtr bias;
-  double epsilon = 1e-6;
-
-  at::Tensor operator()(const at::Tensor& x) const {
-    return at::layer_norm(x, weight->value.sizes(), weight->value, bias->value, epsilon);
-  }
-};
-
 struct Affine {
   ParameterPtr weight;
   ParameterPtr bias;
@@ -65,20 +55,15 @@ struct Affine {
 
 /// What all layers share: the sizes, and declaring the parts they are made of. Base is Layer or Head.
 template <class Base>
-class VitLayer : public Base {
+class VitLayer : public SizedLayer<Base, Sizes> {
  public:
-  VitLayer(std::string name, const Sizes& sizes) : Base(std::move(name)), sizes_(sizes) {}
+  using SizedLayer<Base, Sizes>::SizedLayer;
 
  protected:
-  ParameterPtr declare_vector(const std::string& name, std::int64_t size,
-                              Initial::Kind kind = Initial::Kind::zeros) {
-    return this->declare({.name = name, .shape = {size}, .initial = {kind}, .decays = false});
-  }
+  using SizedLayer<Base, Sizes>::sizes_;
 
-  Norm declare_norm(const std::string& name) {
-    return {.weight = declare_vector(name + ".weight", sizes_.width, Initial::Kind::ones),
-            .bias = declare_vector(name + ".bias", sizes_.width),
-            .epsilon = sizes_.epsilon};
+  ParameterPtr declare_vector(const std::string& name, std::int64_t size) {
+    return this->declare({.name = name, .shape = {size}, .decays = false});
   }
 
   Affine declare_affine(const std::string& name, std::int64_t inputs, std::int64_t outputs) {
@@ -89,13 +74,8 @@ class VitLayer : public Base {
   }
 
   at::Tensor dropped(const at::Tensor& x, const char* place, const StepContext& context) const {
-    if (!context.training || sizes_.dropout == 0.0) return x;
-    return ops::dropout(x, {.probability = sizes_.dropout,
-                            .key = ops::dropout_key(context.seed, context.step, this->name() + place),
-                            .first_row = context.first_row});
+    return ops::dropout(x, this->drop_at(place, context, 0));
   }
-
-  Sizes sizes_;
 };
 
 class Embedding final : public VitLayer<train::Layer> {
@@ -138,10 +118,10 @@ class Embedding final : public VitLayer<train::Layer> {
 class Block final : public VitLayer<train::Layer> {
  public:
   Block(const Sizes& sizes, std::int64_t index) : VitLayer("blocks." + std::to_string(index), sizes) {
-    attention_norm_ = declare_norm(name() + ".norm1");
+    attention_norm_ = declare_layer_norm(name() + ".norm1", sizes.epsilon);
     qkv_ = declare_affine(name() + ".attn.qkv", sizes.width, 3 * sizes.width);
     attention_out_ = declare_affine(name() + ".attn.proj", sizes.width, sizes.width);
-    mlp_norm_ = declare_norm(name() + ".norm2");
+    mlp_norm_ = declare_layer_norm(name() + ".norm2", sizes.epsilon);
     fc_ = declare_affine(name() + ".mlp.fc1", sizes.width, sizes.feed_forward);
     mlp_out_ = declare_affine(name() + ".mlp.fc2", sizes.feed_forward, sizes.width);
   }
@@ -163,10 +143,10 @@ class Block final : public VitLayer<train::Layer> {
     return attention_out_(mixed_BHTD.transpose(1, 2).reshape({rows, tokens, sizes_.width}));
   }
 
-  Norm attention_norm_;
+  LayerNorm attention_norm_;
   Affine qkv_;
   Affine attention_out_;
-  Norm mlp_norm_;
+  LayerNorm mlp_norm_;
   Affine fc_;
   Affine mlp_out_;
 };
@@ -174,7 +154,7 @@ class Block final : public VitLayer<train::Layer> {
 class ClassHead final : public VitLayer<train::Head> {
  public:
   explicit ClassHead(const Sizes& sizes) : VitLayer("head", sizes) {
-    norm_ = declare_norm("norm");
+    norm_ = declare_layer_norm("norm", sizes.epsilon);
     classes_ = declare_affine("head", sizes.width, sizes.classes);
   }
 
@@ -187,7 +167,7 @@ class ClassHead final : public VitLayer<train::Head> {
   }
 
  private:
-  Norm norm_;
+  LayerNorm norm_;
   Affine classes_;
 };
 
@@ -245,9 +225,7 @@ Result<std::unique_ptr<train::Model>> make_vit(const batch::ModelSpec& spec, con
   model->head_prefix = "head.";
   model->layers.push_back(std::make_unique<Embedding>(sizes));
   for (std::int64_t i = 0; i < sizes.layers; ++i) model->layers.push_back(std::make_unique<Block>(sizes, i));
-  auto head = std::make_unique<ClassHead>(sizes);
-  model->head = head.get();
-  model->layers.push_back(std::move(head));
+  end_with(std::make_unique<ClassHead>(sizes), *model);
   return model;
 }
 

@@ -5,14 +5,6 @@
 namespace saturn::batch {
 namespace {
 
-std::vector<SizeFault> check_gpt2(const Json& sizes) {
-  const std::int64_t width = size_at(sizes, "width");
-  const std::int64_t heads = size_at(sizes, "heads");
-  if (width % heads == 0) return {};
-  return {{"heads", "heads = " + std::to_string(heads) + " do not divide width = " + std::to_string(width),
-           "a divisor of the width"}};
-}
-
 void settle_gpt2(ModelSpec& spec) {
   Json& sizes = spec.sizes;
   if (size_at(sizes, "feed_forward") == 0) sizes["feed_forward"] = 4 * size_at(sizes, "width");
@@ -62,15 +54,11 @@ Family gpt2() {
                                  {"scale_attn_by_inverse_layer_idx", false},
                                  {"add_cross_attention", false}},
                 .flat_config = nullptr,
-                .check = &check_gpt2,
+                .check = &check_heads,
                 .settle = &settle_gpt2,
                 .idle_parameters = &idle_parameters_gpt2};
   Sizes(family.sizes, family.defaults)
-      .required("layers", integer(1, 10000), "transformer blocks")
-      .required("heads", integer(1, 1 << 16), "attention heads of a block")
-      .required("width", integer(1, 1 << 20), "of the residual stream")
-      .optional("feed_forward", integer(1, 1 << 22), 0, "4 * width",
-                "inner width of a block's two-layer part")
+      .blocks()
       .optional("vocabulary", integer(2, 1 << 24), 0, "the data's",
                 "rows of the token embedding and of the head")
       .required("longest_sequence", integer(1, 1 << 24), "positions the model has")

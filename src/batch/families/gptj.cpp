@@ -9,9 +9,7 @@ std::vector<SizeFault> check_gptj(const Json& sizes) {
   const std::int64_t width = size_at(sizes, "width");
   const std::int64_t heads = size_at(sizes, "heads");
   const std::int64_t rotary = size_at(sizes, "rotary_size");
-  if (width % heads != 0)
-    return {{"heads", "heads = " + std::to_string(heads) + " do not divide width = " + std::to_string(width),
-             "a divisor of the width"}};
+  if (std::vector<SizeFault> faults = check_heads(sizes); !faults.empty()) return faults;
   if (rotary % 2 != 0 || rotary > width / heads)
     return {{"rotary_size",
              "rotary_size = " + std::to_string(rotary) + " in heads of " + std::to_string(width / heads),
@@ -62,11 +60,7 @@ Family gptj() {
       .settle = &settle_gptj,
       .idle_parameters = &idle_parameters_gptj};
   Sizes(family.sizes, family.defaults)
-      .required("layers", integer(1, 10000), "transformer blocks")
-      .required("heads", integer(1, 1 << 16), "attention heads of a block")
-      .required("width", integer(1, 1 << 20), "of the residual stream")
-      .optional("feed_forward", integer(1, 1 << 22), 0, "4 * width",
-                "inner width of a block's two-layer part")
+      .blocks()
       .required("rotary_size", integer(2, 1 << 16), "elements of each head that turn with the position")
       .optional("vocabulary", integer(2, 1 << 24), 0, "the data's",
                 "rows of the token embedding and of the head")

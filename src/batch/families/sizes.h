@@ -15,6 +15,14 @@ class Sizes {
  public:
   Sizes(TableSchema& table, Json& defaults) : table_(table), defaults_(defaults) {}
 
+  /// Of transformer blocks with a part of two layers.
+  Sizes& blocks() {
+    return required("layers", integer(1, 10000), "transformer blocks")
+        .required("heads", integer(1, 1 << 16), "attention heads of a block")
+        .required("width", integer(1, 1 << 20), "of the residual stream")
+        .optional("feed_forward", integer(1, 1 << 22), 0, "4 * width",
+                  "inner width of a block's two-layer part");
+  }
   Sizes& required(const char* name, Shape shape, const char* help) {
     return add(name, std::move(shape), nullptr, "", true, help);
   }
@@ -43,6 +51,15 @@ class Sizes {
 
 inline std::int64_t size_at(const Json& sizes, const char* key) {
   return sizes.at(key).get<std::int64_t>();
+}
+
+/// Of `width` and `heads`, where heads are equal parts of the width.
+inline std::vector<SizeFault> check_heads(const Json& sizes) {
+  const std::int64_t width = size_at(sizes, "width");
+  const std::int64_t heads = size_at(sizes, "heads");
+  if (width % heads == 0) return {};
+  return {{"heads", "heads = " + std::to_string(heads) + " do not divide width = " + std::to_string(width),
+           "a divisor of the width"}};
 }
 
 }  // namespace saturn::batch

@@ -9,15 +9,9 @@ namespace saturn::batch {
 namespace {
 
 std::vector<SizeFault> check_vit(const Json& sizes) {
-  const std::int64_t width = size_at(sizes, "width");
-  const std::int64_t heads = size_at(sizes, "heads");
   const std::int64_t patch = size_at(sizes, "patch_size");
   const std::int64_t image = size_at(sizes, "image_size");
-  std::vector<SizeFault> faults;
-  if (width % heads != 0)
-    faults.push_back({"heads",
-                      "heads = " + std::to_string(heads) + " do not divide width = " + std::to_string(width),
-                      "a divisor of the width"});
+  std::vector<SizeFault> faults = check_heads(sizes);
   if (image != 0 && image % patch != 0)
     faults.push_back(
         {"patch_size",
@@ -153,11 +147,7 @@ Family vit() {
                 .open_size = "classes",
                 .timm_prefix = "vit_"};
   Sizes(family.sizes, family.defaults)
-      .required("layers", integer(1, 10000), "transformer blocks")
-      .required("heads", integer(1, 1 << 16), "attention heads of a block")
-      .required("width", integer(1, 1 << 20), "of the residual stream")
-      .optional("feed_forward", integer(1, 1 << 22), 0, "4 * width",
-                "inner width of a block's two-layer part")
+      .blocks()
       .required("patch_size", integer(1, 1 << 12), "side of a patch in pixels")
       .optional("image_size", integer(1, 1 << 14), 0, "the data's", "side of the images in pixels")
       .optional("channels", integer(1, 4), 0, "the data's", "of the images: 3 of colour, 1 of grey")
