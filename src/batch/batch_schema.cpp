@@ -45,7 +45,9 @@ TableSchema devices_table() {
            "allow more slot threads than there are cores")
       .key("memory_per_slot", size(), SATURN_AT(memory_per_slot_bytes),
            "limit of what a slot's job allocates")
-      .key("gpu_share", integer(1, 16), SATURN_AT(gpu_share), "devices made of each GPU");
+      .key("gpu_share", integer(1, 16), SATURN_AT(gpu_share), "devices made of each GPU")
+      .key("use_busy_gpus", boolean(), SATURN_AT(use_busy_gpus),
+           "take GPUs on which other programs compute too");
   TableSchema node = table("node", "A node described instead of detected, to plan for another machine.",
                            TableSchema::Form::many);
   Keys<NodeRequest>(node)

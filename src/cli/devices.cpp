@@ -63,7 +63,11 @@ std::string machine_text(const devices::Machine& machine, const devices::GpuRepo
     text += "\nGPU " + std::to_string(gpu.index) + ": " + gpu.name + ", " + bytes_text(gpu.memory_bytes) +
             ", compute capability " + std::to_string(gpu.capability_major) + "." +
             std::to_string(gpu.capability_minor);
-    if (gpu.num_processes > 0) text += ", used by " + std::to_string(gpu.num_processes) + " processes now";
+    if (gpu.numa_node >= 0) text += ", NUMA node " + std::to_string(gpu.numa_node);
+    for (const devices::GpuLink& link : gpu.links)
+      text += std::string(&link == gpu.links.data() ? "\n  reaches GPU " : ", ") + std::to_string(link.to) +
+              " by " + link.path;
+    if (!gpu.processes.empty()) text += "\n  in use by others: " + devices::users_text(gpu);
   }
   if (!report.gpus.empty()) text += "\n";
   if (!report.usable)

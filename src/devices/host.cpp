@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -160,6 +161,21 @@ std::string read_cpu_model(const std::string& root) {
   return std::string(system.machine) + (part.empty() ? "" : " part " + part);
 }
 
+// The kernel lists a core's node as an entry "node1" of the core's directory.
+std::optional<int> numa_node_of(const std::string& root, int core) {
+  std::error_code error;
+  const std::string directory = root + "/sys/devices/system/cpu/cpu" + std::to_string(core);
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    int node = 0;
+    if (name.rfind("node", 0) != 0) continue;
+    const auto [last, fault] = std::from_chars(name.data() + 4, name.data() + name.size(), node);
+    if (fault == std::errc() && last == name.data() + name.size()) return node;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 int Host::num_usable_cores() const {
@@ -177,10 +193,16 @@ Host read_host(const std::string& root, std::vector<int> affinity) {
                    number_at(topology + "core_id").value_or(core), core};
   }
   std::sort(affinity.begin(), affinity.end(), [&place](int a, int b) { return place[a] < place[b]; });
+  std::vector<int> numa_nodes;
+  for (const int core : affinity) {
+    if (const std::optional<int> node = numa_node_of(root, core)) numa_nodes.push_back(*node);
+  }
+  if (numa_nodes.size() != affinity.size()) numa_nodes.clear();
   return {.cores = std::move(affinity),
           .cpu_quota = read_cpu_quota(root),
           .memory_bytes = read_memory(root),
-          .cpu_model = read_cpu_model(root)};
+          .cpu_model = read_cpu_model(root),
+          .numa_nodes = std::move(numa_nodes)};
 }
 
 std::int64_t available_memory_bytes() {

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
+#include <tuple>
 
 #include "saturn/base/nearest.h"
 #include "saturn/base/units.h"
@@ -38,18 +40,32 @@ std::string class_of(const std::string& gpu_name) {
   return name.empty() ? "gpu" : name;
 }
 
-// Deals the usable cores to slots in order; wraps around where the batch asked for more than there are.
+// Deals the usable cores to slots in order, those near a device first; goes round again where the batch asked
+// for more than there are.
 class CoreDealer {
  public:
   explicit CoreDealer(const Host& host)
-      : host_(host), pins_(host.num_usable_cores() == static_cast<int>(host.cores.size())) {}
+      : host_(host),
+        pins_(host.num_usable_cores() == static_cast<int>(host.cores.size())),
+        num_slots_(host.cores.size(), 0) {}
 
-  std::vector<int> deal(int count) {
+  /// `numa_node`: the device's own; -1 = none.
+  std::vector<int> deal(int count, int numa_node = -1) {
+    if (!pins_) return {};
+    std::vector<std::size_t> places(host_.cores.size());
+    std::iota(places.begin(), places.end(), std::size_t{0});
+    const auto rank_of = [&](std::size_t place) {
+      const bool far = numa_node >= 0 && !host_.numa_nodes.empty() && host_.numa_nodes[place] != numa_node;
+      return std::tuple(num_slots_[place], far, place);
+    };
+    const std::size_t num_cores = std::min(places.size(), static_cast<std::size_t>(count));
+    std::partial_sort(places.begin(), places.begin() + static_cast<std::ptrdiff_t>(num_cores), places.end(),
+                      [&](std::size_t a, std::size_t b) { return rank_of(a) < rank_of(b); });
     std::vector<int> cores;
-    if (!pins_) return cores;
-    const std::size_t num_cores = host_.cores.size();
-    for (int i = 0; i < count && cores.size() < num_cores; ++i)
-      cores.push_back(host_.cores[next_++ % num_cores]);
+    for (std::size_t i = 0; i < num_cores; ++i) {
+      cores.push_back(host_.cores[places[i]]);
+      ++num_slots_[places[i]];
+    }
     std::sort(cores.begin(), cores.end());
     return cores;
   }
@@ -57,7 +73,7 @@ class CoreDealer {
  private:
   const Host& host_;
   bool pins_;
-  std::size_t next_ = 0;
+  std::vector<int> num_slots_;  // that each core was dealt to
 };
 
 // Reads one request; each pass adds to the machine or to the faults.
@@ -120,8 +136,25 @@ class Detection {
       Result<GpuReport> answer = probe_ ? probe_() : GpuReport{.reason = "GPUs were not looked for"};
       report_ = answer.ok() ? *std::move(answer) : GpuReport{.reason = answer.faults().front().what};
       if (!report_.usable) report_.gpus.clear();
+      if (!request_.use_busy_gpus) leave_out_busy_gpus();
     }
     return report_;
+  }
+
+  // Where other programs have all of them the machine is not one of CPU slots: that would be a surprise.
+  void leave_out_busy_gpus() {
+    std::string users;
+    for (const Gpu& gpu : report_.gpus) {
+      if (gpu.is_busy()) users += (users.empty() ? "" : "; ") + users_text(gpu);
+    }
+    const auto idle_end = std::remove_if(report_.gpus.begin(), report_.gpus.end(),
+                                         [](const Gpu& gpu) { return gpu.is_busy(); });
+    if (idle_end == report_.gpus.begin() && !users.empty()) {
+      fault(request_.position, "other programs compute on every GPU: " + users, "a GPU that is free",
+            "end them, or set use_busy_gpus = true in [devices]");
+    }
+    if (!users.empty()) report_.reason = "other programs compute on the others: " + users;
+    report_.gpus.erase(idle_end, report_.gpus.end());
   }
 
   // ---- CPU slots
@@ -219,7 +252,7 @@ class Detection {
                             .kind = "gpu",
                             .device_class = node.device_class,
                             .memory_bytes = gpu.memory_bytes / request_.gpu_share,
-                            .cores = dealer_.deal(threads),
+                            .cores = dealer_.deal(threads, gpu.numa_node),
                             .threads = threads,
                             .gpu_index = gpu.index,
                             .gpu_uuid = gpu.uuid,
@@ -229,7 +262,9 @@ class Detection {
 
   void detected_gpus() {
     if (!faults_.empty()) return;
-    if (gpus().gpus.empty()) {
+    const bool none = gpus().gpus.empty();
+    if (!faults_.empty()) return;
+    if (none) {
       if (request_.gpu_share > 1) {
         fault(request_.gpu_share_position, "gpu_share is set, and there is no usable GPU: " + gpus().reason,
               "a GPU that this build of Saturn can use", "saturn doctor");
@@ -287,6 +322,7 @@ class Detection {
     std::map<std::string, std::vector<Gpu>> free;  // by class, each GPU once per share
     if (wants_gpus) {
       for (const Gpu& gpu : gpus().gpus) free[class_of(gpu.name)].push_back(gpu);
+      if (!faults_.empty()) return;
     }
     std::int64_t cpu_memory = 0;
     for (const NodeRequest& wanted : request_.nodes) {
@@ -314,7 +350,7 @@ class Detection {
       for (const auto& [device_class, gpus] : free) {
         if (!gpus.empty()) known.push_back(device_class);
       }
-      const std::string why = gpus().gpus.empty() ? ": " + gpus().reason : std::string();
+      const std::string why = gpus().reason.empty() ? "" : ": " + gpus().reason;
       fault(wanted.position,
             "node " + in_quotes(wanted.name) + " asks for " + std::to_string(wanted.count) +
                 " devices of class " + in_quotes(wanted.device_class) + "; this machine has " +
@@ -345,6 +381,21 @@ class Detection {
 };
 
 }  // namespace
+
+bool Gpu::is_busy() const {
+  return std::any_of(processes.begin(), processes.end(),
+                     [](const GpuProcess& process) { return process.name != "nvidia-cuda-mps-server"; });
+}
+
+std::string users_text(const Gpu& gpu) {
+  std::string text;
+  for (const GpuProcess& process : gpu.processes) {
+    text += (text.empty() ? "GPU " + std::to_string(gpu.index) + ": " : ", ") +
+            (process.name.empty() ? "a program" : process.name) + " (" + std::to_string(process.pid) + ")";
+    if (process.used_bytes > 0) text += " with " + format_bytes(static_cast<double>(process.used_bytes));
+  }
+  return text;
+}
 
 int Machine::num_devices() const {
   std::size_t count = 0;

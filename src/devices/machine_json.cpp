@@ -25,6 +25,20 @@ std::int64_t read_bytes(JsonReader& reader, const char* key) {
   return 0;
 }
 
+GpuLink link_from_json(JsonReader reader) {
+  GpuLink link{.to = read_int(reader, "to", 0), .path = reader.string("path")};
+  reader.finish();
+  return link;
+}
+
+GpuProcess process_from_json(JsonReader reader) {
+  GpuProcess process{.pid = read_int(reader, "pid", 0),
+                     .name = reader.string("name"),
+                     .used_bytes = read_bytes(reader, "used_bytes")};
+  reader.finish();
+  return process;
+}
+
 Gpu gpu_from_json(JsonReader reader) {
   Gpu gpu;
   gpu.index = read_int(reader, "index", 0);
@@ -32,9 +46,13 @@ Gpu gpu_from_json(JsonReader reader) {
   gpu.uuid = reader.string("uuid");
   gpu.memory_bytes = read_bytes(reader, "memory_bytes");
   gpu.used_bytes = read_bytes(reader, "used_bytes");
-  gpu.num_processes = read_int(reader, "num_processes", 0);
   gpu.capability_major = read_int(reader, "capability_major", 0);
   gpu.capability_minor = read_int(reader, "capability_minor", 0);
+  gpu.numa_node = read_int(reader, "numa_node", -1);
+  for (std::size_t i = 0; i < reader.array("links").size(); ++i)
+    gpu.links.push_back(link_from_json(reader.child("links", i)));
+  for (std::size_t i = 0; i < reader.array("processes").size(); ++i)
+    gpu.processes.push_back(process_from_json(reader.child("processes", i)));
   reader.finish();
   return gpu;
 }
@@ -124,14 +142,21 @@ Machine machine_from_json(JsonReader reader) {
 Json to_json(const GpuReport& report) {
   Json gpus = Json::array();
   for (const Gpu& gpu : report.gpus) {
+    Json links = Json::array();
+    for (const GpuLink& link : gpu.links) links.push_back({{"to", link.to}, {"path", link.path}});
+    Json processes = Json::array();
+    for (const GpuProcess& process : gpu.processes)
+      processes.push_back({{"pid", process.pid}, {"name", process.name}, {"used_bytes", process.used_bytes}});
     gpus.push_back({{"index", gpu.index},
                     {"name", gpu.name},
                     {"uuid", gpu.uuid},
                     {"memory_bytes", gpu.memory_bytes},
                     {"used_bytes", gpu.used_bytes},
-                    {"num_processes", gpu.num_processes},
                     {"capability_major", gpu.capability_major},
-                    {"capability_minor", gpu.capability_minor}});
+                    {"capability_minor", gpu.capability_minor},
+                    {"numa_node", gpu.numa_node},
+                    {"links", std::move(links)},
+                    {"processes", std::move(processes)}});
   }
   return {{"usable", report.usable}, {"reason", report.reason}, {"gpus", std::move(gpus)}};
 }

@@ -8,8 +8,11 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cstdlib>
+#include <filesystem>
+#include <limits>
 #include <sstream>
 
 namespace saturn::devices {
@@ -30,6 +33,27 @@ struct NvmlProcess {
 };
 constexpr int kSuccess = 0;
 constexpr int kInsufficientSize = 7;
+constexpr int kMemoryOfNode = 0;  // nvmlAffinityScope_t
+constexpr int kByNvlink = 2;      // nvmlGpuP2PCapsIndex_t
+constexpr int kPathWorks = 0;     // nvmlGpuP2PStatus_t
+
+/// nvmlGpuTopologyLevel_t.
+const char* path_named(int level) {
+  switch (level) {
+    case 0:
+      return "board";
+    case 10:
+      return "switch";
+    case 20:
+      return "switches";
+    case 30:
+      return "bridge";
+    case 40:
+      return "node";
+    default:
+      return "system";
+  }
+}
 
 class Nvml {
  public:
@@ -50,6 +74,10 @@ class Nvml {
     bind("nvmlDeviceGetCudaComputeCapability", capability_);
     bind("nvmlDeviceGetComputeRunningProcesses_v3", processes_);
     if (!reason_.empty()) return;
+    bind_if_there("nvmlSystemGetProcessName", process_name_);
+    bind_if_there("nvmlDeviceGetMemoryAffinity", memory_affinity_);
+    bind_if_there("nvmlDeviceGetP2PStatus", peer_status_);
+    bind_if_there("nvmlDeviceGetTopologyCommonAncestor", common_ancestor_);
     const int status = init_();
     initialised_ = status == kSuccess;
     if (!initialised_) reason_ = std::string("the driver does not answer: ") + error_string_(status);
@@ -66,6 +94,7 @@ class Nvml {
     unsigned int count = 0;
     if (!initialised_ || count_(&count) != kSuccess) return {};
     std::vector<Gpu> gpus;
+    std::vector<NvmlDevice> handles;
     for (unsigned int i = 0; i < count; ++i) {
       NvmlDevice device = nullptr;
       NvmlMemory memory{};
@@ -81,19 +110,75 @@ class Nvml {
               .memory_bytes = static_cast<std::int64_t>(memory.total),
               .used_bytes = static_cast<std::int64_t>(memory.used)};
       capability_(device, &gpu.capability_major, &gpu.capability_minor);
-      unsigned int num_processes = 0;
-      const int status = processes_(device, &num_processes, nullptr);
-      if (status == kSuccess || status == kInsufficientSize)
-        gpu.num_processes = static_cast<int>(num_processes);
-      gpus.push_back(gpu);
+      gpu.numa_node = numa_node(device);
+      gpu.processes = processes(device);
+      gpus.push_back(std::move(gpu));
+      handles.push_back(device);
+    }
+    for (std::size_t i = 0; i < gpus.size(); ++i) {
+      for (std::size_t j = 0; j < gpus.size(); ++j) {
+        if (j == i) continue;
+        if (const char* path = path_between(handles[i], handles[j]))
+          gpus[i].links.push_back({.to = gpus[j].index, .path = path});
+      }
     }
     return gpus;
   }
 
  private:
+  /// The lowest set bit of the nodes whose memory is near.
+  int numa_node(NvmlDevice device) const {
+    std::array<unsigned long, 16> nodes{};
+    if (memory_affinity_ == nullptr ||
+        memory_affinity_(device, nodes.size(), nodes.data(), kMemoryOfNode) != kSuccess)
+      return -1;
+    constexpr int kBits = std::numeric_limits<unsigned long>::digits;
+    for (std::size_t word = 0; word < nodes.size(); ++word) {
+      if (nodes[word] != 0) return static_cast<int>(word) * kBits + std::countr_zero(nodes[word]);
+    }
+    return -1;
+  }
+
+  /// Programs come and go between two questions, so there is room for a few more.
+  std::vector<GpuProcess> processes(NvmlDevice device) const {
+    unsigned int count = 0;
+    const int status = processes_(device, &count, nullptr);
+    if ((status != kSuccess && status != kInsufficientSize) || count == 0) return {};
+    std::vector<NvmlProcess> found(count + 16);
+    count = static_cast<unsigned int>(found.size());
+    if (processes_(device, &count, found.data()) != kSuccess) return {};
+    std::vector<GpuProcess> listed;
+    for (unsigned int i = 0; i < std::min<std::size_t>(count, found.size()); ++i) {
+      GpuProcess process{.pid = static_cast<int>(found[i].pid)};
+      constexpr auto kUntold = std::numeric_limits<unsigned long long>::max();
+      if (found[i].used_memory != kUntold)
+        process.used_bytes = static_cast<std::int64_t>(found[i].used_memory);
+      std::array<char, 256> path{};
+      if (process_name_ != nullptr && process_name_(found[i].pid, path.data(), path.size() - 1) == kSuccess)
+        process.name = std::filesystem::path(path.data()).filename().string();
+      listed.push_back(std::move(process));
+    }
+    return listed;
+  }
+
+  /// Nothing where the driver does not tell.
+  const char* path_between(NvmlDevice one, NvmlDevice other) const {
+    int answer = -1;
+    if (peer_status_ != nullptr && peer_status_(one, other, kByNvlink, &answer) == kSuccess &&
+        answer == kPathWorks)
+      return "nvlink";
+    if (common_ancestor_ == nullptr || common_ancestor_(one, other, &answer) != kSuccess) return nullptr;
+    return path_named(answer);
+  }
+
+  template <class Function>
+  void bind_if_there(const char* name, Function*& into) {
+    into = reinterpret_cast<Function*>(::dlsym(library_, name));
+  }
+
   template <class Function>
   void bind(const char* name, Function*& into) {
-    into = reinterpret_cast<Function*>(::dlsym(library_, name));
+    bind_if_there(name, into);
     if (into == nullptr && reason_.empty()) reason_ = std::string("the driver is too old: it lacks ") + name;
   }
 
@@ -110,6 +195,10 @@ class Nvml {
   int (*memory_)(NvmlDevice, NvmlMemory*) = nullptr;
   int (*capability_)(NvmlDevice, int*, int*) = nullptr;
   int (*processes_)(NvmlDevice, unsigned int*, NvmlProcess*) = nullptr;
+  int (*process_name_)(unsigned int, char*, unsigned int) = nullptr;
+  int (*memory_affinity_)(NvmlDevice, unsigned int, unsigned long*, int) = nullptr;
+  int (*peer_status_)(NvmlDevice, NvmlDevice, int, int*) = nullptr;
+  int (*common_ancestor_)(NvmlDevice, NvmlDevice, int*) = nullptr;
 };
 
 const Gpu* named(const std::vector<Gpu>& gpus, const std::string& name) {

@@ -33,3 +33,15 @@ has out "local:2"
 sed -i '/oversubscribe/d' batch.toml
 run 2 taskset -c "$first" "$SATURN" devices batch.toml
 has err "batch.toml:4:13: error: cpu_slots = 3 needs 3 cores; this process may use 1 core" "oversubscribe = true"
+
+# GPUs as a driver tells them: all it knows, what old ones know, and one that does not answer.
+export LD_LIBRARY_PATH=$SATURN_BINARY_DIR/fake_driver
+run 0 "$SATURN" worker --probe
+has out '"name": "NVIDIA H200"' '"uuid": "GPU-0001"' '"numa_node": 2' '"numa_node": 66' '"path": "nvlink"' \
+  '"path": "bridge"' '"pid": 4711' '"name": "python3"'
+CUDA_VISIBLE_DEVICES=GPU-0001 run 0 "$SATURN" worker --probe
+lacks out '"uuid": "GPU-0000"'
+FAKE_NVML=old run 0 "$SATURN" worker --probe
+has out '"numa_node": -1' '"links": []' '"pid": 4711' '"name": ""'
+FAKE_NVML=broken run 0 "$SATURN" worker --probe
+has out '"gpus": []' '"reason": "the driver does not answer: Driver Not Loaded"'

@@ -46,6 +46,19 @@ TEST_SUITE("devices") {
     CHECK(host.num_usable_cores() == 4);
   }
 
+  TEST_CASE("devices/host: the NUMA node of each core is told where the kernel tells all of them") {
+    FakeRoot root;
+    const std::string cpus = "/sys/devices/system/cpu/cpu";
+    for (const int core : {0, 1, 2}) root.write(cpus + std::to_string(core) + "/node0/x", "");
+    CHECK(root.read().numa_nodes.empty());
+    root.write(cpus + "3/node12/x", "");
+    root.write(cpus + "3/nodes/x", "");
+    root.write(cpus + "3/topology/physical_package_id", "-1");  // comes first
+    const Host host = root.read();
+    CHECK(host.cores == std::vector<int>{3, 0, 1, 2});
+    CHECK(host.numa_nodes == std::vector<int>{12, 0, 0, 0});
+  }
+
   TEST_CASE("devices/host: the least limit of a version 2 group and those above it counts") {
     FakeRoot root;
     root.mount_v2();

@@ -122,6 +122,47 @@ TEST_SUITE("devices") {
     CHECK(last.memory_bytes == 20 * kGiB);
   }
 
+  TEST_CASE("devices/machine: a GPU gets the cores of its own NUMA node while there are some") {
+    Gpu left = gpu_of(0, "NVIDIA H200");
+    Gpu right = gpu_of(1, "NVIDIA H200");
+    left.numa_node = 1;
+    right.numa_node = 0;
+    Host host = host_of(8);
+    host.numa_nodes = {0, 0, 0, 0, 1, 1, 1, 1};
+    CHECK(outline(*detect_machine({}, gpus({left, right}), host)) ==
+          Lines{"local:0 h200 4,5,6,7, x4", "local:1 h200 0,1,2,3, x4"});
+    right.numa_node = 1;
+    CHECK(outline(*detect_machine({}, gpus({left, right}), host)) ==
+          Lines{"local:0 h200 4,5,6,7, x4", "local:1 h200 0,1,2,3, x4"});
+    host.numa_nodes.clear();
+    CHECK(outline(*detect_machine({}, gpus({left, right}), host)) ==
+          Lines{"local:0 h200 0,1,2,3, x4", "local:1 h200 4,5,6,7, x4"});
+  }
+
+  TEST_CASE("devices/machine: GPUs of other programs are left out unless asked for") {
+    Gpu busy = gpu_of(0, "NVIDIA H200");
+    busy.processes = {{.pid = 7, .name = "python3", .used_bytes = kGiB}, {.pid = 8}};
+    Gpu served = gpu_of(1, "NVIDIA H200");
+    served.processes = {{.pid = 9, .name = "nvidia-cuda-mps-server"}};
+    CHECK(outline(*detect_machine({}, gpus({busy, served}), host_of(2))) == Lines{"local:0 h200 0,1, x2"});
+    CHECK(detect_machine({.use_busy_gpus = true}, gpus({busy, served}), host_of(2))->num_devices() == 2);
+
+    DevicesRequest request{.position = {.path = "a.toml", .line = 3, .column = 1}};
+    const auto none = detect_machine(request, gpus({busy}), host_of(2));
+    REQUIRE_FALSE(none.ok());
+    CHECK(none.faults().front().where == "a.toml:3:1");
+    CHECK(none.faults().front().what ==
+          "other programs compute on every GPU: GPU 0: python3 (7) with 1.0 GiB, a program (8)");
+    CHECK(none.faults().front().fix == "end them, or set use_busy_gpus = true in [devices]");
+
+    request.nodes = {{.name = "gpus", .device_class = "h200", .count = 2, .position = request.position}};
+    const auto too_few = detect_machine(request, gpus({busy, served}), host_of(2));
+    REQUIRE_FALSE(too_few.ok());
+    CHECK(too_few.faults().front().what ==
+          "node \"gpus\" asks for 2 devices of class \"h200\"; this machine has 1: other programs compute on "
+          "the others: GPU 0: python3 (7) with 1.0 GiB, a program (8)");
+  }
+
   TEST_CASE("devices/machine: GPUs of two classes are two nodes and unusable ones are none") {
     const auto mixed =
         detect_machine({}, gpus({gpu_of(0, "NVIDIA A100-SXM4-80GB"), gpu_of(1, "Tesla T4")}), host_of(2));

@@ -59,17 +59,21 @@ TEST_SUITE("worker") {
     const auto report = probe(
         "echo '{\"usable\": true, \"reason\": \"\", \"gpus\": [{\"index\": 0, \"name\": \"NVIDIA H200\", "
         "\"uuid\": \"GPU-1\","
-        "\"memory_bytes\": 150000000000, \"used_bytes\": 5, \"num_processes\": 1, \"capability_major\": 9,"
-        "\"capability_minor\": 0}]}'");
+        "\"memory_bytes\": 150000000000, \"used_bytes\": 5, \"capability_major\": 9,"
+        "\"capability_minor\": 0, \"numa_node\": 1, \"links\": [{\"to\": 1, \"path\": \"nvlink\"}],"
+        "\"processes\": [{\"pid\": 7, \"name\": \"python3\", \"used_bytes\": 5}]}]}'");
     REQUIRE(report.ok());
     REQUIRE(report->gpus.size() == 1);
     CHECK(report->usable);
-    CHECK(report->gpus.front() == devices::Gpu{.name = "NVIDIA H200",
-                                               .uuid = "GPU-1",
-                                               .memory_bytes = 150'000'000'000,
-                                               .used_bytes = 5,
-                                               .num_processes = 1,
-                                               .capability_major = 9});
+    CHECK(report->gpus.front() ==
+          devices::Gpu{.name = "NVIDIA H200",
+                       .uuid = "GPU-1",
+                       .memory_bytes = 150'000'000'000,
+                       .used_bytes = 5,
+                       .capability_major = 9,
+                       .numa_node = 1,
+                       .links = {{.to = 1, .path = "nvlink"}},
+                       .processes = {{.pid = 7, .name = "python3", .used_bytes = 5}}});
   }
 
   TEST_CASE("worker/gpu_probe: a probe that crashes or hangs or babbles is a fault and no GPU") {

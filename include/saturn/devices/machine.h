@@ -48,6 +48,24 @@ struct Machine {
   bool operator==(const Machine&) const = default;
 };
 
+/// A program that computes on a GPU.
+struct GpuProcess {
+  int pid = 0;
+  std::string name;             ///< of its executable; empty where it is not told
+  std::int64_t used_bytes = 0;  ///< of the GPU's memory; 0 where it is not told
+
+  bool operator==(const GpuProcess&) const = default;
+};
+
+/// How two GPUs reach each other.
+struct GpuLink {
+  int to = 0;  ///< index of the other GPU
+  std::string
+      path;  ///< "nvlink", or what joins them: "board", "switch", "switches", "bridge", "node", "system"
+
+  bool operator==(const GpuLink&) const = default;
+};
+
 /// One GPU as the probe found it.
 struct Gpu {
   int index = 0;  ///< in PCI order, before CUDA_VISIBLE_DEVICES
@@ -55,12 +73,20 @@ struct Gpu {
   std::string uuid;
   std::int64_t memory_bytes = 0;
   std::int64_t used_bytes = 0;  ///< by anyone, when probed
-  int num_processes = 0;        ///< of anyone, when probed
   int capability_major = 0;
   int capability_minor = 0;
+  int numa_node = -1;                 ///< whose memory is nearest; -1 = not told
+  std::vector<GpuLink> links;         ///< to every other GPU of the machine
+  std::vector<GpuProcess> processes;  ///< of anyone, when probed
+
+  /// Whether other programs compute on it. NVIDIA's own service (MPS) is none of them.
+  bool is_busy() const;
 
   bool operator==(const Gpu&) const = default;
 };
+
+/// Who computes on it: "GPU 0: python3 (4711) with 3.1 GiB"; empty where nobody does.
+std::string users_text(const Gpu& gpu);
 
 /// What `saturn worker --probe` prints.
 struct GpuReport {
@@ -80,6 +106,7 @@ struct Host {
   double cpu_quota = 0.0;  ///< of the control group, in cores; 0 = none
   std::int64_t memory_bytes = 0;  ///< the least of the machine's and the control groups' limits
   std::string cpu_model;
+  std::vector<int> numa_nodes;  ///< of each of `cores`; empty = not told
 
   /// Whole cores worth of time: the quota where it is less than `cores`, at least 1.
   int num_usable_cores() const;

@@ -27,6 +27,7 @@ struct DevicesRequest {
   bool oversubscribe = false;  ///< more slot threads than cores is good
   std::optional<std::int64_t> memory_per_slot_bytes;
   int gpu_share = 1;               ///< devices made of one GPU
+  bool use_busy_gpus = false;      ///< take GPUs on which other programs compute too
   std::vector<NodeRequest> nodes;  ///< empty = detect
 
   SourcePosition position;  ///< of the table; unknown where the batch has none
