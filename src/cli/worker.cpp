@@ -13,12 +13,6 @@
 namespace saturn::cli {
 namespace {
 
-#ifdef SATURN_CUDA
-constexpr bool kCudaBuild = true;
-#else
-constexpr bool kCudaBuild = false;
-#endif
-
 // The controller learns in its own words why this worker is none.
 Diagnostics refused(int control_fd, Diagnostics faults) {
   auto channel = worker::RankChannel::open(control_fd);
@@ -46,7 +40,7 @@ struct WorkerArgs {
   Result<int> run(const Context&) const {
     ::prctl(PR_SET_NAME, "saturn-worker");
     if (probe) {
-      print_json(devices::to_json(devices::list_gpus(kCudaBuild)));
+      print_json(devices::to_json(devices::list_gpus(worker::is_cuda_build())));
       return 0;
     }
     if (!about && !fd && catalogue.empty()) {

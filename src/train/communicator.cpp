@@ -12,12 +12,10 @@
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
-#ifdef SATURN_CUDA
-#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
-#endif
 
 #include "saturn/base/check.h"
 #include "saturn/base/log.h"
+#include "saturn/train/gpu.h"
 
 namespace saturn::train {
 namespace {
@@ -50,36 +48,22 @@ void use_gloo(c10d::ProcessGroup& group, const c10::intrusive_ptr<c10d::Store>& 
   group.setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
 }
 
-#ifdef SATURN_CUDA
-void use_nccl(c10d::ProcessGroup& group, const c10::intrusive_ptr<c10d::Store>& store,
-              const Meeting& meeting) {
-  auto options = c10d::ProcessGroupNCCL::Options::create();
-  options->timeout = milliseconds(meeting.timeout_s);
-  auto nccl = c10::make_intrusive<c10d::ProcessGroupNCCL>(store, meeting.rank, meeting.num_ranks, options);
-  group.setBackend(c10::kCUDA, c10d::ProcessGroup::BackendType::NCCL, nccl);
-  group.setDefaultBackend(c10d::ProcessGroup::BackendType::NCCL);
-}
-#endif
-
 c10::intrusive_ptr<c10d::ProcessGroup> make_group(const c10::intrusive_ptr<c10d::Store>& store,
                                                   const Meeting& meeting) {
   auto group = c10::make_intrusive<c10d::ProcessGroup>(store, meeting.rank, meeting.num_ranks);
-#ifdef SATURN_CUDA
   if (meeting.nccl) {
-    use_nccl(*group, store, meeting);
-    return group;
+    gpu::use_nccl(*group, store,
+                  {.rank = meeting.rank, .num_ranks = meeting.num_ranks, .timeout_s = meeting.timeout_s});
+  } else {
+    use_gloo(*group, store, meeting);
   }
-#endif
-  use_gloo(*group, store, meeting);
   return group;
 }
 
 /// NCCL takes nothing that lies on the host.
-at::Tensor on_device_of([[maybe_unused]] c10d::ProcessGroup& group, const at::Tensor& tensor) {
-#ifdef SATURN_CUDA
+at::Tensor on_device_of(c10d::ProcessGroup& group, const at::Tensor& tensor) {
   if (tensor.is_cpu() && group.getBackendType() == c10d::ProcessGroup::BackendType::NCCL)
     return tensor.to(c10::Device(c10::kCUDA, 0));
-#endif
   return tensor;
 }
 
@@ -112,13 +96,11 @@ Result<std::unique_ptr<Communicator>> Communicator::connect(Meeting meeting) {
     if (meeting.listen_fd >= 0) ::close(meeting.listen_fd);
     return communicator;
   }
-#ifndef SATURN_CUDA
-  if (meeting.nccl)
+  if (meeting.nccl && !gpu::is_built())
     return Diagnostic{.kind = Kind::machine,
                       .what = "NCCL was asked for and this build has none",
                       .expected = "a build with SATURN_CUDA",
                       .fix = "cmake --preset cuda && cmake --build --preset cuda"};
-#endif
   communicator->store_ = meet(meeting);
   communicator->group_ = make_group(communicator->store_, meeting);
   communicator->notes_ = communicator->store_->clone();
@@ -189,12 +171,10 @@ void Communicator::set_timeout(double timeout_s) {
 void Communicator::shutdown() {
   if (!group_) return;
   barrier();  // no rank takes its connections away while another still waits on them
-#ifdef SATURN_CUDA
   if (meeting_.nccl) {
     for (const auto& group : subgroups_) group->shutdown();
     group_->shutdown();
   }
-#endif
   subgroups_.clear();
   group_.reset();  // Gloo ends its threads and connections in its destructor
 }

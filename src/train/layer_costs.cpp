@@ -4,10 +4,6 @@
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
-#ifdef SATURN_CUDA
-#include <c10/cuda/CUDACachingAllocator.h>
-#include <c10/cuda/CUDAFunctions.h>
-#endif
 
 #include <algorithm>
 #include <chrono>
@@ -17,6 +13,7 @@
 #include "saturn/batch/batch.h"
 #include "saturn/batch/memory_model.h"
 #include "saturn/batch/time_model.h"
+#include "saturn/train/gpu.h"
 #include "saturn/train/memory.h"
 
 namespace saturn::train {
@@ -31,24 +28,11 @@ double now_s() {
 }
 
 void synchronize(c10::Device device) {
-#ifdef SATURN_CUDA
-  if (device.is_cuda()) c10::cuda::device_synchronize();
-#else
-  (void)device;
-#endif
+  if (device.is_cuda()) gpu::synchronize(device);
 }
 
 std::int64_t allocated_bytes(c10::Device device) {
-#ifdef SATURN_CUDA
-  if (device.is_cuda()) {
-    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
-    return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)]
-        .current;
-  }
-#else
-  (void)device;
-#endif
-  return cpu_memory().now_bytes;
+  return device.is_cuda() ? gpu::allocated_bytes(device) : cpu_memory().now_bytes;
 }
 
 /// A layer's parameters, allocated for as long as this lives.
@@ -166,17 +150,9 @@ std::vector<batch::LayerCost> measure_layers(Model& model, const batch::Job& job
 }
 
 std::int64_t memory_limit_bytes(c10::Device device) {
-#ifdef SATURN_CUDA
-  if (device.is_cuda()) {
-    const auto [free_bytes, total_bytes] =
-        c10::cuda::CUDACachingAllocator::get()->getMemoryInfo(device.index());
-    (void)free_bytes;
-    return static_cast<std::int64_t>(0.9 * static_cast<double>(total_bytes));
-  }
-#else
-  (void)device;
-#endif
-  return cpu_memory().limit_bytes;
+  if (!device.is_cuda()) return cpu_memory().limit_bytes;
+  // What the caching allocator cuts badly is lost.
+  return static_cast<std::int64_t>(0.9 * static_cast<double>(gpu::memory(device).limit_bytes));
 }
 
 }  // namespace saturn::train

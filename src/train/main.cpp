@@ -10,6 +10,7 @@
 #include "saturn/base/log.h"
 #include "saturn/base/version.h"
 #include "saturn/train/evaluate.h"
+#include "saturn/train/gpu.h"
 #include "saturn/train/rank.h"
 #include "saturn/train/technique_library.h"
 #include "saturn/worker/rank_channel.h"
@@ -58,13 +59,8 @@ extern "C" __attribute__((visibility("default"))) int saturn_train_main(int cont
 
 /// What this library is (worker/train_library.h), without touching LibTorch or a device.
 extern "C" __attribute__((visibility("default"))) const char* saturn_train_about() {
-#ifdef SATURN_CUDA
-  constexpr bool kCuda = true;
-#else
-  constexpr bool kCuda = false;
-#endif
-  static const std::string about =
-      saturn::to_line({{"saturn", saturn::version()}, {"libtorch", TORCH_VERSION}, {"cuda", kCuda}});
+  static const std::string about = saturn::to_line(
+      {{"saturn", saturn::version()}, {"libtorch", TORCH_VERSION}, {"cuda", saturn::train::gpu::is_built()}});
   return about.c_str();
 }
 

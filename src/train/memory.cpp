@@ -8,10 +8,6 @@
 #include <malloc.h>
 #include <sys/resource.h>
 
-#ifdef SATURN_CUDA
-#include <c10/cuda/CUDACachingAllocator.h>
-#endif
-
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -21,6 +17,7 @@
 #include <string>
 
 #include "saturn/base/units.h"
+#include "saturn/train/gpu.h"
 
 namespace saturn::train {
 namespace {
@@ -119,19 +116,7 @@ MemoryUse cpu_memory() {
 }
 
 MemoryUse device_memory(c10::Device device) {
-#ifdef SATURN_CUDA
-  if (device.is_cuda()) {
-    using c10::cuda::CUDACachingAllocator::get;
-    const auto stats = get()->getDeviceStats(device.index());
-    const auto& reserved =
-        stats.reserved_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
-    const double total = static_cast<double>(get()->getMemoryInfo(device.index()).second);
-    return {reserved.current, reserved.peak,
-            static_cast<std::int64_t>(total * get()->getMemoryFraction(device.index()))};
-  }
-#endif
-  (void)device;
-  return cpu_memory();
+  return device.is_cuda() ? gpu::memory(device) : cpu_memory();
 }
 
 void count_slow_memory(std::int64_t change_bytes) {

@@ -2,12 +2,9 @@
 
 #include "saturn/train/technique.h"
 
-#ifdef SATURN_CUDA
-#include <c10/cuda/CUDAFunctions.h>
-#endif
-
 #include "saturn/batch/batch.h"
 #include "saturn/batch/technique_spec.h"
+#include "saturn/train/gpu.h"
 
 namespace saturn::train {
 
@@ -25,9 +22,7 @@ Json Technique::tuned_knobs() const {
 }
 
 void Technique::synchronize() const {
-#ifdef SATURN_CUDA
-  if (context_.device.is_cuda()) c10::cuda::device_synchronize();
-#endif
+  if (context_.device.is_cuda()) gpu::synchronize(context_.device);
 }
 
 }  // namespace saturn::train

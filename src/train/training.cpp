@@ -4,10 +4,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#ifdef SATURN_CUDA
-#include <c10/cuda/CUDACachingAllocator.h>
-#include <c10/cuda/CUDAFunctions.h>
-#endif
 
 #include <algorithm>
 #include <chrono>
@@ -20,6 +16,7 @@
 #include "saturn/base/nearest.h"
 #include "saturn/batch/samples.h"
 #include "saturn/text/tokenizer.h"
+#include "saturn/train/gpu.h"
 #include "saturn/train/memory.h"
 #include "saturn/train/schedule.h"
 #include "saturn/train/technique_library.h"
@@ -72,19 +69,11 @@ c10::Device take_device(const worker::Assign& assign) {
   const bool on_gpu = !assign.devices.empty() && assign.devices.front().kind == "gpu";
   count_cpu_memory(on_gpu ? 0 : assign.memory_limit_bytes);
   if (!on_gpu) return c10::Device(c10::kCPU);
-#ifdef SATURN_CUDA
-  // The launcher shows this rank its own GPU alone.
-  c10::cuda::set_device(0);
-  if (assign.memory_limit_bytes > 0) {
-    const std::size_t total = c10::cuda::CUDACachingAllocator::get()->getMemoryInfo(0).second;
-    c10::cuda::CUDACachingAllocator::setMemoryFraction(
-        std::min(1.0, static_cast<double>(assign.memory_limit_bytes) / static_cast<double>(total)), 0);
+  if (!gpu::is_built()) {
+    throw Failure(ErrorClass::unsupported,
+                  "this build trains on CPU slots only; build with SATURN_CUDA for GPUs");
   }
-  return c10::Device(c10::kCUDA, 0);
-#else
-  throw Failure(ErrorClass::unsupported,
-                "this build trains on CPU slots only; build with SATURN_CUDA for GPUs");
-#endif
+  return gpu::take(assign.memory_limit_bytes);
 }
 
 /// Ranks that share a GPU cannot use NCCL with each other.

@@ -18,6 +18,20 @@ namespace {
 
 constexpr const char* kFileName = "libsaturn_train.so";
 constexpr const char* kVariable = "SATURN_TRAIN_LIBRARY";
+constexpr const char* kTorchVariable = "SATURN_LIBTORCH";
+constexpr const char* kTorchVersion = "2.11";
+constexpr const char* kTorchAdvice =
+    "a torch 2.11 package: python3 -c 'import torch; print(torch.__path__[0])' prints where one is";
+
+// Everything is resolved at once, so that a missing symbol is told here and not in the middle of a job;
+// nothing of LibTorch becomes visible to the executable. And nothing of the executable's takes the place of
+// LibTorch's own: the planner's solver brings a reference BLAS, whose sgemm_ is ten times as slow.
+constexpr int kOpenMode = RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND;
+
+std::string loader_says() {
+  const char* why = ::dlerror();
+  return why == nullptr ? "?" : why;
+}
 
 template <class Function>
 void bind(void* library, const char* name, Function*& into) {
@@ -32,7 +46,42 @@ std::string version_of(const TrainLibrary& library) {
   return told ? (*about)["saturn"].get<std::string>() : std::string();
 }
 
+/// Opens the LibTorch that the user names, if any: libraries that are open already answer for the names that
+/// the training library asks for.
+Result<void> open_named_libtorch() {
+  const char* directory = std::getenv(kTorchVariable);
+  if (directory == nullptr || *directory == '\0') return {};
+  const std::string version_file = join_path(directory, "version.py");
+  const auto version = read_whole(version_file, 1 << 16);
+  const auto fault = [&](const std::string& where, std::string what) {
+    return Diagnostic{.kind = Kind::machine,
+                      .where = where,
+                      .what = std::move(what),
+                      .expected = std::string(kTorchVariable) + " to be the directory of " + kTorchAdvice,
+                      .fix = "set it, or unset it"};
+  };
+  if (!version.ok()) return fault(directory, "this is no torch package: " + version.faults().front().what);
+  if (version->find(std::string("__version__ = '") + kTorchVersion + ".") == std::string::npos)
+    return fault(version_file, std::string("this torch is not version ") + kTorchVersion);
+  std::vector<const char*> names = {"libc10.so", "libtorch_cpu.so"};
+  if (is_cuda_build()) names.insert(names.end(), {"libc10_cuda.so", "libtorch_cuda.so"});
+  for (const char* name : names) {
+    const std::string path = join_path(join_path(directory, "lib"), name);
+    if (::dlopen(path.c_str(), kOpenMode) == nullptr)
+      return fault(path, "it cannot be loaded: " + loader_says());
+  }
+  return {};
+}
+
 }  // namespace
+
+bool is_cuda_build() {
+#ifdef SATURN_CUDA
+  return true;
+#else
+  return false;
+#endif
+}
 
 std::vector<std::string> train_library_paths() {
   if (const char* given = std::getenv(kVariable); given != nullptr && *given != '\0') return {given};
@@ -46,18 +95,16 @@ Result<TrainLibrary> open_train_library() {
   const std::vector<std::string> paths = train_library_paths();
   for (const std::string& path : paths) {
     if (::access(path.c_str(), F_OK) != 0) continue;
-    // Everything is resolved now, so that a missing symbol is told here and not in the middle of a job;
-    // nothing of LibTorch becomes visible to the executable. And nothing of the executable's takes the place of
-    // LibTorch's own: the planner's solver brings a reference BLAS, whose sgemm_ is ten times as slow.
-    void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+    SATURN_TRY_VOID(open_named_libtorch());
+    void* handle = ::dlopen(path.c_str(), kOpenMode);
     if (handle == nullptr) {
-      const char* why = ::dlerror();
       return Diagnostic{
           .kind = Kind::machine,
           .where = path,
-          .what = std::string("the training library cannot be loaded: ") + (why == nullptr ? "?" : why),
-          .expected = "a library whose LibTorch lies where it lay when Saturn was built",
-          .fix = "tools/setup, then build again"};
+          .what = "the training library cannot be loaded: " + loader_says(),
+          .expected = "LibTorch where it lay when Saturn was built, or in " + std::string(kTorchVariable),
+          .fix = std::string("set ") + kTorchVariable + " to " + kTorchAdvice +
+                 "; in a checkout: tools/setup, then build again"};
     }
     TrainLibrary library{.path = path};
     bind(handle, "saturn_train_main", library.train_main);

@@ -49,11 +49,10 @@ if(SATURN_CUDA)
   if(NOT EXISTS ${libtorch_dir}/lib/libtorch_cuda.so)
     message(FATAL_ERROR "SATURN_CUDA is on and ${libtorch_dir}/lib/libtorch_cuda.so is missing\n  fix: run tools/setup without --cpu")
   endif()
-  # Headers and libraries of NVIDIA's wheels beside torch.
+  # Headers of NVIDIA's wheels beside torch, for the sources that ask for them.
   file(GLOB libtorch_cuda_includes LIST_DIRECTORIES true ${libtorch_dir}/../nvidia/cu13/include ${libtorch_dir}/../nvidia/nccl/include)
   saturn_import_torch(c10_cuda LIBRARIES c10)
-  saturn_import_torch(torch_cuda DEFINITIONS USE_C10D_NCCL LIBRARIES c10_cuda torch_cpu)
-  set_property(TARGET c10_cuda APPEND PROPERTY INTERFACE_INCLUDE_DIRECTORIES ${libtorch_cuda_includes})
+  saturn_import_torch(torch_cuda LIBRARIES c10_cuda torch_cpu)
   # Without a direct reference the linker would drop the library, and its kernels would never register.
   target_link_options(torch_cuda INTERFACE "LINKER:--no-as-needed,${libtorch_dir}/lib/libtorch_cuda.so,--as-needed")
 endif()

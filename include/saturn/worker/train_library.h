@@ -32,11 +32,15 @@ struct TrainLibrary {
 /// executable, else in the lib directory beside the executable's.
 std::vector<std::string> train_library_paths();
 
-/// Opens it with its LibTorch (some 0.2 s). Only `saturn worker` and `saturn eval` call this: no process that
+/// Whether this executable and its training library were built for GPUs too.
+bool is_cuda_build();
+
+/// Opens it with its LibTorch (some 0.2 s): the one in the directory SATURN_LIBTORCH where that is set, else the
+/// one beside it or of the build. Only `saturn worker` and `saturn eval` call this: no process that
 /// forks later may.
 ///
 /// Errors: Kind::machine where there is none, where it cannot be loaded (with the loader's words), or where
-/// it belongs to another version of saturn.
+/// it belongs to another version of saturn, or where SATURN_LIBTORCH names no torch of the right version.
 Result<TrainLibrary> open_train_library();
 
 }  // namespace saturn::worker
