@@ -156,6 +156,22 @@ Schedule schedule_from(JsonReader reader) {
   return schedule;
 }
 
+Json to_json(const Lora& lora) {
+  Json json = {{"rank", lora.rank}, {"alpha", lora.alpha}, {"targets", lora.targets}};
+  if (!lora.start.empty()) json["start"] = lora.start;
+  return json;
+}
+
+Lora lora_from(JsonReader reader) {
+  Lora lora;
+  lora.rank = int_at(reader, "rank", 1);
+  lora.alpha = reader.number("alpha");
+  lora.targets = strings_at(reader, "targets");
+  if (reader.has("start")) lora.start = reader.string("start");
+  reader.finish();
+  return lora;
+}
+
 }  // namespace
 
 const char* name_of(DataKind kind) {
@@ -189,8 +205,8 @@ bool Job::operator==(const Job& other) const {
   return name == other.name && model == other.model && data == other.data && amount == other.amount &&
          batch_size == other.batch_size && micro_batches == other.micro_batches &&
          precision == other.precision && gradient_precision == other.gradient_precision &&
-         dropout == other.dropout && label_smoothing == other.label_smoothing &&
-         new_head == other.new_head && evaluate_every == other.evaluate_every &&
+         dropout == other.dropout && label_smoothing == other.label_smoothing && new_head == other.new_head &&
+         freeze == other.freeze && lora == other.lora && evaluate_every == other.evaluate_every &&
          techniques == other.techniques && devices == other.devices && libraries == other.libraries &&
          optimizer == other.optimizer && schedule == other.schedule && seed == other.seed;
 }
@@ -249,6 +265,8 @@ Json to_json(const Job& job) {
   if (job.gradient_precision != Job{}.gradient_precision) json["gradient_precision"] = job.gradient_precision;
   if (job.label_smoothing != 0.0) json["label_smoothing"] = job.label_smoothing;
   if (job.new_head) json["new_head"] = true;
+  if (!job.freeze.empty()) json["freeze"] = job.freeze;
+  if (job.lora) json["lora"] = to_json(*job.lora);
   for (const TechniqueLibrary& library : job.libraries)
     json["libraries"].push_back({{"name", library.name}, {"path", library.path}, {"digest", library.digest}});
   return json;
@@ -272,6 +290,8 @@ Result<Job> job_from_json(const Json& document, const std::string& path) {
   job.dropout = reader.number("dropout");
   if (reader.has("label_smoothing")) job.label_smoothing = reader.number("label_smoothing");
   job.new_head = reader.boolean_or("new_head", false);
+  if (reader.has("freeze")) job.freeze = strings_at(reader, "freeze");
+  if (reader.has("lora")) job.lora = lora_from(reader.child("lora"));
   job.evaluate_every = int_at(reader, "evaluate_every", 0);
   job.techniques = strings_at(reader, "techniques");
   for (const Json& count : reader.array("devices")) {

@@ -53,7 +53,7 @@ struct RandomDraft {
 
 /// The root table. Targets of its tables: batch, devices, profile, plan, run, search: `Batch`'s members;
 /// devices.node: NodeRequest; data: DataDraft; techniques: LibraryDraft; job: JobDraft; job.optimizer:
-/// Optimizer; job.schedule: Schedule; job.random: RandomDraft.
+/// Optimizer; job.schedule: Schedule; job.lora: Lora; job.random: RandomDraft.
 const TableSchema& batch_schema();
 
 /// A table of the declaration by its path: "job.optimizer".

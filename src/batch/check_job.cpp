@@ -9,6 +9,7 @@
 #include "batch/family.h"
 #include "batch/schema_table.h"
 #include "saturn/base/nearest.h"
+#include "saturn/batch/fine_tune.h"
 #include "saturn/batch/technique_spec.h"
 
 namespace saturn::batch {
@@ -181,6 +182,90 @@ void check_objective(const Job& job, Faults& faults) {
   }
 }
 
+// The names of `all` nearest to what was typed, else the parts that a pattern may begin with.
+std::string near_names(const std::string& typed, std::vector<std::string> all) {
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  if (const std::string near = did_you_mean(typed, all); !near.empty()) return near;
+  constexpr std::size_t kMost = 12;
+  const bool more = all.size() > kMost;
+  if (more) all.resize(kMost);
+  return "write one of " + listed(all) + (more ? ", ..." : "");
+}
+
+// Every beginning of a name up to a dot, and the name.
+std::vector<std::string> beginnings(const std::vector<ParameterFact>& parameters) {
+  std::vector<std::string> all;
+  for (const ParameterFact& parameter : parameters) {
+    for (std::size_t dot = parameter.name.find('.'); dot != std::string::npos;
+         dot = parameter.name.find('.', dot + 1))
+      all.push_back(parameter.name.substr(0, dot));
+    all.push_back(parameter.name);
+  }
+  return all;
+}
+
+void check_freeze(const Job& job, const std::vector<ParameterFact>& parameters, Faults& faults) {
+  for (std::size_t i = 0; i < job.freeze.size(); ++i) {
+    const std::string& pattern = job.freeze[i];
+    if (std::any_of(parameters.begin(), parameters.end(),
+                    [&](const ParameterFact& one) { return freezes(pattern, one.name); }))
+      continue;
+    faults.add(job.position_of("freeze[" + std::to_string(i) + "]"),
+               whose(job) + "freeze: " + in_quotes(pattern) + " is no parameter of model " +
+                   in_quotes(job.model.name),
+               "names as in the model's files, or what they begin with, * for any run of characters",
+               near_names(pattern, beginnings(parameters)));
+  }
+  if (std::none_of(parameters.begin(), parameters.end(),
+                   [&](const ParameterFact& one) { return is_trained(job, one.name); })) {
+    faults.add(job.position_of("freeze"),
+               whose(job) + "freeze leaves no parameter of model " + in_quotes(job.model.name) + " to train",
+               "at least one that is trained", "name fewer");
+  }
+}
+
+void check_lora(const Job& job, const std::vector<ParameterFact>& parameters, Faults& faults) {
+  const Lora& lora = *job.lora;
+  if (!job.freeze.empty()) {
+    faults.add(job.position_of("freeze"),
+               whose(job) + "freeze stands beside lora, which freezes every weight of the model",
+               "one of them", "remove freeze");
+  }
+  if (lora.targets.empty()) {
+    faults.add(job.position_of("lora"),
+               whose(job) + "lora names no targets, and a " + job.model.family + " model has no usual ones",
+               "targets", "add targets = [\"fc\"] or other linear maps");
+    return;
+  }
+  std::vector<std::string> maps;
+  for (const ParameterFact& one : parameters) {
+    if (one.outputs < 0) continue;
+    const std::string module = module_of(one.name);
+    maps.push_back(module.substr(module.rfind('.') + 1));
+  }
+  for (std::size_t i = 0; i < lora.targets.size(); ++i) {
+    const auto named = [&](const ParameterFact& one) { return is_target({lora.targets[i]}, one.name); };
+    const auto found = std::find_if(parameters.begin(), parameters.end(), named);
+    if (found != parameters.end() && found->outputs >= 0) continue;
+    faults.add(job.position_of("lora.targets[" + std::to_string(i) + "]"),
+               whose(job) + "lora: " + in_quotes(lora.targets[i]) +
+                   (found == parameters.end() ? " is no module" : " is no linear map") + " of model " +
+                   in_quotes(job.model.name),
+               "the last part of a linear map's name", near_names(lora.targets[i], maps));
+  }
+}
+
+// Which parameters are trained.
+void check_trained(const Job& job, Faults& faults) {
+  const std::vector<ParameterFact> parameters = parameters_of(job.model);
+  if (parameters.empty()) return;
+  if (job.lora)
+    check_lora(job, parameters, faults);
+  else if (!job.freeze.empty())
+    check_freeze(job, parameters, faults);
+}
+
 void check_optimization(const Job& job, Faults& faults) {
   const Optimizer& optimizer = job.optimizer;
   const bool sgd = optimizer.kind == "sgd";
@@ -275,6 +360,7 @@ void check_job(const Job& job, const ReadData* data, bool model_known, Faults& f
   check_against_data(job, *data, faults);
   if (model_known) {
     check_objective(job, faults);
+    check_trained(job, faults);
     check_against_model(job, data->source, faults);
   }
 }

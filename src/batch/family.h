@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "batch/schema_table.h"
+#include "saturn/batch/fine_tune.h"
 #include "saturn/batch/model_spec.h"
 
 namespace saturn::batch {
@@ -33,6 +34,12 @@ struct Family {
   void (*settle)(ModelSpec& spec);
   /// Parameters that do no work per token: position embeddings, and an embedding that is not the head.
   std::int64_t (*idle_parameters)(const ModelSpec& spec);
+  /// In the training library's order.
+  std::vector<ParameterFact> (*parameters)(const ModelSpec& spec) = nullptr;
+  /// Maps that get an adapter where a job names none: those of PEFT.
+  std::vector<std::string> adapter_targets = {};
+  /// Begins the names of a classifier's last map.
+  const char* head_prefix = "";
   /// A layer takes statistics over all rows of a batch (BatchNorm): rows cannot then be computed apart.
   bool batch_statistics = false;
   /// Reads images and tells their class.

@@ -9,6 +9,7 @@
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
 #include "saturn/base/version.h"
+#include "saturn/batch/fine_tune.h"
 #include "saturn/batch/image_index.h"
 
 namespace saturn::batch {
@@ -59,6 +60,8 @@ std::string speed_class(const Job& job, const DataSource& data) {
   if (job.gradient_precision != "fp32") what["gradient_precision"] = job.gradient_precision;
   if (data.kind == DataKind::images)
     what["images"] = {data.images.size, data.images.channels, data.images.flip};
+  if (!job.freeze.empty()) what["freeze"] = job.freeze;
+  if (job.lora) what["lora"] = {job.lora->rank, job.lora->targets};
   // A library that was built again may run at another speed.
   for (const TechniqueLibrary& library : job.libraries) what["libraries"][library.name] = library.digest;
   std::string readable = job.model.name;
@@ -100,6 +103,10 @@ Result<std::string> result_digest(const Job& job, const DataSource& data) {
   what["model"] = {{"family", job.model.family}, {"sizes", job.model.sizes}};
   what["data_digest"] = std::move(data_content);
   what["weights"] = std::move(weights);
+  if (job.lora && !job.lora->start.empty()) {
+    what["lora"].erase("start");
+    SATURN_TRY(what["adapter"], remembered_digest(join_path(job.lora->start, kAdapterFile)));
+  }
   what["training_version"] = kTrainingVersion;
   return digest_of(to_line(what));
 }

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "batch/family.h"
+#include "saturn/batch/fine_tune.h"
 
 namespace saturn::batch {
 namespace {
@@ -61,6 +62,61 @@ ParameterCounts parameter_counts(const ModelSpec& model) {
   const bool is_tied = tied != model.sizes.end() && tied->is_boolean() && tied->get<bool>();
   counts.head = std::min(outside, 2 * width + (is_tied ? 0 : counts.head_table));  // the norm's two vectors
   counts.embedding = outside - counts.head;
+  return counts;
+}
+
+namespace {
+
+bool trains_all(const Job& job) {
+  return !job.lora && job.freeze.empty();
+}
+
+/// Parameters of an adapter's two maps.
+std::int64_t adapter_elements(const Job& job, const ParameterFact& one) {
+  if (!job.lora || one.outputs < 0 || !is_target(job.lora->targets, one.name)) return 0;
+  return job.lora->rank * (one.shape[0] + one.shape[1]);
+}
+
+/// The sum of `count` over the parameters of each layer, by place.
+template <class Count>
+ParameterCounts counted(const Job& job, const Count& count) {
+  ParameterCounts counts;
+  std::vector<std::int64_t> layers(static_cast<std::size_t>(job.model.num_layers) + 2);
+  for (const ParameterFact& one : parameters_of(job.model)) {
+    const std::int64_t number = count(one);
+    layers[static_cast<std::size_t>(one.layer)] += number;
+    counts.all += number;
+  }
+  counts.embedding = layers.front();
+  counts.head = layers.back();
+  if (layers.size() > 2) counts.block = *std::max_element(layers.begin() + 1, layers.end() - 1);
+  return counts;
+}
+
+}  // namespace
+
+ParameterCounts held_counts(const Job& job) {
+  ParameterCounts counts = parameter_counts(job.model);
+  if (!job.lora) return counts;
+  const ParameterCounts adapters =
+      counted(job, [&](const ParameterFact& one) { return adapter_elements(job, one); });
+  counts.embedding += adapters.embedding;
+  counts.block += adapters.block;
+  counts.head += adapters.head;
+  counts.all += adapters.all;
+  return counts;
+}
+
+ParameterCounts trained_counts(const Job& job) {
+  ParameterCounts counts = parameter_counts(job.model);
+  if (trains_all(job)) return counts;
+  const std::int64_t whole_table = counts.head_table;
+  const bool tied = counts.head < counts.head_table;
+  counts = counted(job, [&](const ParameterFact& one) {
+    return (is_trained(job, one.name) ? one.num_elements() : 0) + adapter_elements(job, one);
+  });
+  // The table is the largest of its layer: where it is frozen, less than it is trained there.
+  counts.head_table = (tied ? counts.embedding : counts.head) >= whole_table ? whole_table : 0;
   return counts;
 }
 

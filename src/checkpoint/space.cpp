@@ -13,7 +13,8 @@ std::int64_t SpaceNeeded::bytes() const {
 
 SpaceNeeded space_needed(const batch::Job& job, const batch::RunSettings& run) {
   const batch::StateBytes each = batch::state_bytes_per_parameter(job);
-  SpaceNeeded needed{.checkpoint_bytes = job.model.num_parameters * (each.weight + each.optimizer),
+  SpaceNeeded needed{.checkpoint_bytes = batch::held_counts(job).all * each.weight +
+                                         batch::trained_counts(job).all * each.optimizer,
                      .weights_bytes = job.model.num_parameters * each.weight,
                      .num_checkpoints = 1};
   if (run.checkpoint_every > 0) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ struct ImageSettings {
   int resize = 0;            ///< 0: `size`
   double least_area = 0.08;  ///< of a training crop, as a share of the image
   double most_area = 1.0;
+  std::string interpolation = "bilinear";                 ///< of resizing: bilinear | bicubic
   bool flip = true;                                       ///< half of the training crops are mirrored
   std::vector<double> mean = {0.485, 0.456, 0.406};       ///< of each channel, of values from 0 to 1
   std::vector<double> deviation = {0.229, 0.224, 0.225};  ///< likewise
@@ -46,6 +48,7 @@ struct DataSource {
   std::vector<std::string> validation_files;  ///< empty = `validation_share` of `files` is held out
   double validation_share = 0.1;
   std::string tokenizer = "bytes";  ///< "bytes" for text, empty for tokens
+  std::string documents = "file";   ///< of text, what is one: file | line | blank-line | jsonl
   int sequence_length = 0;  ///< tokens of a sample that are predicted; a sample reads one more. Images: 0
   /// 256 for bytes; tokens: as written, else 50257 (16 bit) or 128256 (32 bit); images: how many classes
   int vocabulary_size = 0;
@@ -79,6 +82,18 @@ struct Schedule {
   bool operator==(const Schedule&) const = default;
 };
 
+/// Low-rank adapters: beside each weight W that `targets` name, the product of two small maps is trained, and
+/// the layer sees W + alpha / rank * B A. All other weights stay as they are.
+/// Source: Hu et al. 2021, as the `peft` package has it.
+struct Lora {
+  int rank = 8;
+  double alpha = 8.0;
+  std::vector<std::string> targets;  ///< last parts of names ("c_attn", "attn.qkv"); none: the family's usual
+  std::string start;                 ///< absolute; a directory of PEFT's files to go on from; empty: anew
+
+  bool operator==(const Lora&) const = default;
+};
+
 /// [techniques.NAME]: a technique from outside (train/technique_library.h).
 struct TechniqueLibrary {
   std::string name;
@@ -110,7 +125,9 @@ struct Job {
   std::string gradient_precision = "fp32";  ///< between replicas; bf16: ddp may round what it sends
   double dropout = 0.0;
   double label_smoothing = 0.0;  ///< classification only
-  bool new_head = false;         ///< of a stored classifier: the head starts at random, for the data's classes
+  bool new_head = false;  ///< of a stored classifier: the head starts at random, for the data's classes
+  std::vector<std::string> freeze;          ///< patterns of parameters' names that are not trained
+  std::optional<Lora> lora;                 ///< adapters are trained in place of the weights
   int evaluate_every = 0;                   ///< steps; 0 = at the end only
   std::vector<std::string> techniques;      ///< empty = all that apply
   std::vector<int> devices;                 ///< device counts; empty = all
@@ -140,10 +157,10 @@ struct PlanSettings {
 };
 
 struct RunSettings {
-  int checkpoint_every = 0;        ///< steps; 0 = none before the end
-  double introspect_every_s = 0;   ///< 0 = never
-  int max_moves = 3;               ///< of one job by introspection; 0 = what runs is never moved
-  int max_restarts = 2;            ///< of one job
+  int checkpoint_every = 0;       ///< steps; 0 = none before the end
+  double introspect_every_s = 0;  ///< 0 = never
+  int max_moves = 3;              ///< of one job by introspection; 0 = what runs is never moved
+  int max_restarts = 2;           ///< of one job
   int keep_checkpoints = 2;
   int log_every = 1;  ///< steps
 };

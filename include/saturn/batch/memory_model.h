@@ -34,6 +34,9 @@ struct StateBytes {
   int compute_copy = 0;  ///< bf16 training: the copy that layers compute with
 
   std::int64_t all() const { return weight + gradient + optimizer + compute_copy; }
+  /// Of every parameter that is held, and of one that is trained besides.
+  std::int64_t held() const { return weight + compute_copy; }
+  std::int64_t trained() const { return gradient + optimizer; }
 };
 StateBytes state_bytes_per_parameter(const Job& job);
 
@@ -47,6 +50,12 @@ struct ParameterCounts {
   std::int64_t all = 0;
 };
 ParameterCounts parameter_counts(const ModelSpec& model);
+
+/// What a rank holds of the job's model: its parameters, and the adapters beside them.
+ParameterCounts held_counts(const Job& job);
+
+/// Of those the ones that are trained: only they have gradients and optimiser state. `block` is the largest.
+ParameterCounts trained_counts(const Job& job);
 
 /// What one micro-batch takes on a rank that computes `num_rows` rows with whole layers.
 struct ActivationBytes {

@@ -33,6 +33,27 @@ std::int64_t idle_parameters_gpt2(const ModelSpec& spec) {
   return spec.longest_sequence * width + (tied ? 0 : spec.vocabulary * width);
 }
 
+std::vector<ParameterFact> parameters_gpt2(const ModelSpec& spec) {
+  const std::int64_t width = spec.width;
+  const std::int64_t inner = size_at(spec.sizes, "feed_forward");
+  Parameters all;
+  all.add("transformer.wte.weight", {spec.vocabulary, width})
+      .add("transformer.wpe.weight", {spec.longest_sequence, width});
+  for (int i = 0; i < spec.num_layers; ++i) {
+    const std::string name = "transformer.h." + std::to_string(i);
+    all.next_layer()
+        .norm(name + ".ln_1", width)
+        .affine(name + ".attn.c_attn", {width, 3 * width}, 1)
+        .affine(name + ".attn.c_proj", {width, width}, 1)
+        .norm(name + ".ln_2", width)
+        .affine(name + ".mlp.c_fc", {width, inner}, 1)
+        .affine(name + ".mlp.c_proj", {inner, width}, 1);
+  }
+  all.next_layer().norm("transformer.ln_f", width);
+  if (!spec.sizes.at("tied_head").get<bool>()) all.add("lm_head.weight", {spec.vocabulary, width});
+  return all.take();
+}
+
 }  // namespace
 
 Family gpt2() {
@@ -56,7 +77,9 @@ Family gpt2() {
                 .flat_config = nullptr,
                 .check = &check_heads,
                 .settle = &settle_gpt2,
-                .idle_parameters = &idle_parameters_gpt2};
+                .idle_parameters = &idle_parameters_gpt2,
+                .parameters = &parameters_gpt2,
+                .adapter_targets = {"c_attn"}};
   Sizes(family.sizes, family.defaults)
       .blocks()
       .optional("vocabulary", integer(2, 1 << 24), 0, "the data's",

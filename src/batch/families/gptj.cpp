@@ -38,6 +38,25 @@ std::int64_t idle_parameters_gptj(const ModelSpec& spec) {
   return std::int64_t{spec.vocabulary} * spec.width;
 }
 
+std::vector<ParameterFact> parameters_gptj(const ModelSpec& spec) {
+  const std::int64_t width = spec.width;
+  const std::int64_t inner = size_at(spec.sizes, "feed_forward");
+  Parameters all;
+  all.add("transformer.wte.weight", {spec.vocabulary, width});
+  for (int i = 0; i < spec.num_layers; ++i) {
+    const std::string name = "transformer.h." + std::to_string(i);
+    all.next_layer().norm(name + ".ln_1", width);
+    for (const char* map : {"q_proj", "k_proj", "v_proj", "out_proj"})
+      all.add(name + ".attn." + map + ".weight", {width, width}, 0);
+    all.affine(name + ".mlp.fc_in", {inner, width}, 0).affine(name + ".mlp.fc_out", {width, inner}, 0);
+  }
+  all.next_layer()
+      .norm("transformer.ln_f", width)
+      .add("lm_head.weight", {spec.vocabulary, width})
+      .add("lm_head.bias", {spec.vocabulary});
+  return all.take();
+}
+
 }  // namespace
 
 Family gptj() {
@@ -58,7 +77,9 @@ Family gptj() {
       .fixed_config = {{"activation_function", "gelu_new"}, {"tie_word_embeddings", false}},
       .check = &check_gptj,
       .settle = &settle_gptj,
-      .idle_parameters = &idle_parameters_gptj};
+      .idle_parameters = &idle_parameters_gptj,
+      .parameters = &parameters_gptj,
+      .adapter_targets = {"q_proj", "v_proj"}};
   Sizes(family.sizes, family.defaults)
       .blocks()
       .required("rotary_size", integer(2, 1 << 16), "elements of each head that turn with the position")

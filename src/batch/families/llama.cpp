@@ -83,6 +83,32 @@ Result<Json> flat_llama_config(Json config, const std::string& path) {
   return config;
 }
 
+std::vector<ParameterFact> parameters_llama(const ModelSpec& spec) {
+  const std::int64_t width = spec.width;
+  const std::int64_t inner = size_at(spec.sizes, "feed_forward");
+  const std::int64_t head_size = size_at(spec.sizes, "head_size");
+  const std::int64_t q_width = spec.num_heads * head_size;
+  const std::int64_t kv_width = size_at(spec.sizes, "kv_heads") * head_size;
+  Parameters all;
+  all.add("model.embed_tokens.weight", {spec.vocabulary, width});
+  for (int i = 0; i < spec.num_layers; ++i) {
+    const std::string name = "model.layers." + std::to_string(i);
+    all.next_layer()
+        .add(name + ".input_layernorm.weight", {width})
+        .add(name + ".self_attn.q_proj.weight", {q_width, width}, 0)
+        .add(name + ".self_attn.k_proj.weight", {kv_width, width}, 0)
+        .add(name + ".self_attn.v_proj.weight", {kv_width, width}, 0)
+        .add(name + ".self_attn.o_proj.weight", {width, q_width}, 0)
+        .add(name + ".post_attention_layernorm.weight", {width})
+        .add(name + ".mlp.gate_proj.weight", {inner, width}, 0)
+        .add(name + ".mlp.up_proj.weight", {inner, width}, 0)
+        .add(name + ".mlp.down_proj.weight", {width, inner}, 0);
+  }
+  all.next_layer().add("model.norm.weight", {width});
+  if (!spec.sizes.at("tied_head").get<bool>()) all.add("lm_head.weight", {spec.vocabulary, width});
+  return all.take();
+}
+
 }  // namespace
 
 Family llama() {
@@ -110,7 +136,9 @@ Family llama() {
                 .flat_config = &flat_llama_config,
                 .check = &check_llama,
                 .settle = &settle_llama,
-                .idle_parameters = &idle_parameters_llama};
+                .idle_parameters = &idle_parameters_llama,
+                .parameters = &parameters_llama,
+                .adapter_targets = {"q_proj", "v_proj"}};
   Sizes(family.sizes, family.defaults)
       .required("layers", integer(1, 10000), "transformer blocks")
       .required("heads", integer(1, 1 << 16), "attention heads of a block")

@@ -109,6 +109,37 @@ std::int64_t kept_values_resnet(const ModelSpec& spec, int image_size) {
   return values;
 }
 
+std::vector<ParameterFact> parameters_resnet(const ModelSpec& spec) {
+  const bool bottleneck = spec.sizes.at("bottleneck").get<bool>();
+  Parameters all;
+  const auto map = [&](const std::string& weight, const std::string& norm, std::int64_t inputs,
+                       std::int64_t outputs, std::int64_t kernel) {
+    all.add(weight + ".weight", {outputs, inputs, kernel, kernel}).norm(norm, outputs);
+  };
+  map("conv1", "bn1", spec.channels, kStem, kStemKernel);
+  const std::array<Stage, 4> stages = stages_of(spec.sizes);
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    const Stage& stage = stages[s];
+    for (std::int64_t i = 0; i < stage.blocks; ++i) {
+      const std::string name = "layer" + std::to_string(s + 1) + "." + std::to_string(i);
+      const std::int64_t inputs = i == 0 ? stage.inputs : stage.outputs;
+      all.next_layer();
+      int index = 0;
+      const auto next = [&](std::int64_t from, std::int64_t to, std::int64_t kernel) {
+        const std::string number = std::to_string(++index);
+        map(name + ".conv" + number, name + ".bn" + number, from, to, kernel);
+      };
+      next(inputs, stage.inner, bottleneck ? 1 : 3);
+      next(stage.inner, bottleneck ? stage.inner : stage.outputs, 3);
+      if (bottleneck) next(stage.inner, stage.outputs, 1);
+      if (i == 0 && (stage.stride != 1 || inputs != stage.outputs))
+        map(name + ".downsample.0", name + ".downsample.1", inputs, stage.outputs, 1);
+    }
+  }
+  all.next_layer().affine("fc", {spec.vocabulary, spec.width}, 0);
+  return all.take();
+}
+
 struct Variant {
   const char* name;
   bool bottleneck;
@@ -192,6 +223,8 @@ Family resnet() {
                 .check = [](const Json&) { return std::vector<SizeFault>{}; },
                 .settle = &settle_resnet,
                 .idle_parameters = &idle_parameters_resnet,
+                .parameters = &parameters_resnet,
+                .head_prefix = "fc.",
                 .batch_statistics = true,
                 .reads_images = true,
                 .open_size = "classes",

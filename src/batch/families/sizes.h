@@ -53,6 +53,33 @@ inline std::int64_t size_at(const Json& sizes, const char* key) {
   return sizes.at(key).get<std::int64_t>();
 }
 
+/// Lists a model's parameters, layer by layer.
+class Parameters {
+ public:
+  /// What follows belongs to the next layer.
+  Parameters& next_layer() {
+    ++layer_;
+    return *this;
+  }
+  Parameters& add(std::string name, std::vector<std::int64_t> shape, int outputs = -1) {
+    all_.push_back({std::move(name), std::move(shape), layer_, outputs});
+    return *this;
+  }
+  /// A map with its bias; `outputs`: the dimension of the weight that they are.
+  Parameters& affine(const std::string& name, std::vector<std::int64_t> shape, int outputs) {
+    const std::int64_t size = shape[static_cast<std::size_t>(outputs)];
+    return add(name + ".weight", std::move(shape), outputs).add(name + ".bias", {size});
+  }
+  Parameters& norm(const std::string& name, std::int64_t size) {
+    return add(name + ".weight", {size}).add(name + ".bias", {size});
+  }
+  std::vector<ParameterFact> take() { return std::move(all_); }
+
+ private:
+  std::vector<ParameterFact> all_;
+  int layer_ = 0;
+};
+
 /// Of `width` and `heads`, where heads are equal parts of the width.
 inline std::vector<SizeFault> check_heads(const Json& sizes) {
   const std::int64_t width = size_at(sizes, "width");

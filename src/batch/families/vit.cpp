@@ -52,6 +52,29 @@ std::int64_t idle_parameters_vit(const ModelSpec& spec) {
   return spec.num_parameters - spec.num_layers * spec.num_layer_parameters;
 }
 
+std::vector<ParameterFact> parameters_vit(const ModelSpec& spec) {
+  const std::int64_t width = spec.width;
+  const std::int64_t inner = size_at(spec.sizes, "feed_forward");
+  const std::int64_t patch = size_at(spec.sizes, "patch_size");
+  Parameters all;
+  all.add("cls_token", {1, 1, width})
+      .add("pos_embed", {1, spec.longest_sequence, width})
+      .add("patch_embed.proj.weight", {width, spec.channels, patch, patch})
+      .add("patch_embed.proj.bias", {width});
+  for (int i = 0; i < spec.num_layers; ++i) {
+    const std::string name = "blocks." + std::to_string(i);
+    all.next_layer()
+        .norm(name + ".norm1", width)
+        .affine(name + ".attn.qkv", {3 * width, width}, 0)
+        .affine(name + ".attn.proj", {width, width}, 0)
+        .norm(name + ".norm2", width)
+        .affine(name + ".mlp.fc1", {inner, width}, 0)
+        .affine(name + ".mlp.fc2", {width, inner}, 0);
+  }
+  all.next_layer().norm("norm", width).affine("head", {spec.vocabulary, width}, 0);
+  return all.take();
+}
+
 struct Variant {
   const char* name;
   std::int64_t width, layers, heads;
@@ -143,6 +166,9 @@ Family vit() {
                 .check = &check_vit,
                 .settle = &settle_vit,
                 .idle_parameters = &idle_parameters_vit,
+                .parameters = &parameters_vit,
+                .adapter_targets = {"qkv"},
+                .head_prefix = "head.",
                 .reads_images = true,
                 .open_size = "classes",
                 .timm_prefix = "vit_"};

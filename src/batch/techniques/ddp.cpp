@@ -34,15 +34,15 @@ bool compresses(const Configuration& one) {
 // Gradients live from the start in the buckets that are summed: there is one copy of them, and all of it.
 // With a sharded optimiser a rank has the moments of its share of the weights alone.
 std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, const Configuration& one) {
-  const ParameterCounts parameters = parameter_counts(job.model);
+  const ParameterCounts trained = trained_counts(job);
   const ActivationBytes activations =
       activation_bytes(job, data, rows_of_micro_batch(job, one.num_ranks, job.micro_batches));
   // The head's gradient is made beside the bucket it is then added into; what earlier micro-batches add up is
   // beside the buckets altogether.
-  const std::int64_t beside = job.micro_batches > 1 ? parameters.all : parameters.head_table;
+  const std::int64_t beside = job.micro_batches > 1 ? trained.all : trained.head_table;
   const StateBytes state = state_bytes_per_parameter(job);
-  const std::int64_t moments = state.optimizer * parameters.all / (shards_optimizer(one) ? one.num_ranks : 1);
-  return (state.all() - state.optimizer) * parameters.all + moments + 4 * beside +
+  const std::int64_t moments = state.optimizer * trained.all / (shards_optimizer(one) ? one.num_ranks : 1);
+  return state.held() * held_counts(job).all + state.gradient * trained.all + moments + 4 * beside +
          activations.kept(job.model.num_layers, checkpointing_in(one)) + activations.head;
 }
 
@@ -50,7 +50,7 @@ std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, cons
 double predicted_step_time_s(const Job& job, const DataSource& data, const Configuration& one) {
   const Rates rates = rates_of(one.device_class, job.precision);
   const double compute_s = compute_time_s(job, data, checkpointing_in(one), rates, one.num_devices);
-  const auto parameters = static_cast<double>(job.model.num_parameters);
+  const auto parameters = static_cast<double>(trained_counts(job).all);
   const double bytes = (compresses(one) ? 2.0 : 4.0) * parameters;
   const double sent_s = 2 * collective_time_s(bytes, one.num_ranks, rates);
   const double updates_s =

@@ -34,25 +34,27 @@ std::vector<Configuration> candidates(const Job&, const DeviceGroup& devices) {
 // which a head tied to its embedding makes with it.
 std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, const Configuration& one) {
   const StateBytes state = state_bytes_per_parameter(job);
-  const ParameterCounts parameters = parameter_counts(job.model);
+  const ParameterCounts parameters = held_counts(job);
+  const ParameterCounts trained = trained_counts(job);
   const ActivationBytes activations =
       activation_bytes(job, data, rows_of_micro_batch(job, one.num_ranks, job.micro_batches));
   const std::int64_t ranks = one.num_ranks;
   const bool is_tied = parameters.head < parameters.head_table;
   const std::int64_t root = is_tied ? parameters.embedding + parameters.head : parameters.head;
+  const std::int64_t trained_root = is_tied ? trained.embedding + trained.head : trained.head;
   const std::int64_t value = state.compute_copy > 0 ? state.compute_copy : state.weight;
 
-  const std::int64_t shards = (state.all() - state.compute_copy) * parameters.all / ranks;
+  const std::int64_t shards = (state.weight * parameters.all + state.trained() * trained.all) / ranks;
   const bool copies = ranks > 1 || state.compute_copy > 0;
   const std::int64_t whole_weights =
       !copies ? 0 : value * (reshards(one) ? root + 2 * parameters.block : parameters.all);
-  const std::int64_t root_gradient = ranks > 1 ? state.gradient * root : 0;
+  const std::int64_t root_gradient = ranks > 1 ? state.gradient * trained_root : 0;
   const std::int64_t block_gradients =
-      ranks > 1 ? state.gradient * (2 * parameters.block + parameters.block / ranks) : 0;
+      ranks > 1 ? state.gradient * (2 * trained.block + trained.block / ranks) : 0;
   const std::int64_t kept = activations.kept(job.model.num_layers, checkpointing_in(one));
   // The head's loss makes the gradient of its table; the last block's backward has the root's beside its own.
-  const std::int64_t in_head = kept + activations.head + value * parameters.head_table;
-  const std::int64_t in_blocks = kept + activations.block_working + root_gradient + value * parameters.block;
+  const std::int64_t in_head = kept + activations.head + value * trained.head_table;
+  const std::int64_t in_blocks = kept + activations.block_working + root_gradient + value * trained.block;
   const std::int64_t behind_blocks =
       activations.block_kept + activations.block_working + root_gradient + block_gradients;
   return shards + whole_weights + std::max({in_head, in_blocks, behind_blocks});
@@ -64,11 +66,12 @@ double predicted_step_time_s(const Job& job, const DataSource& data, const Confi
   const Rates rates = rates_of(one.device_class, job.precision);
   const double compute_s = compute_time_s(job, data, checkpointing_in(one), rates, one.num_devices);
   const auto parameters = static_cast<double>(job.model.num_parameters);
+  const auto trained = static_cast<double>(trained_counts(job).all);
   const double value = job.precision == "fp32" ? 4.0 : 2.0;
   const double gathers = reshards(one) ? 2.0 * job.micro_batches : 1.0;
-  const double sent_s =
-      collective_time_s((gathers * value + 4.0 * job.micro_batches) * parameters, one.num_ranks, rates) +
-      (gathers + job.micro_batches) * job.model.num_layers * rates.collective_s;
+  const double sent_s = collective_time_s(gathers * value * parameters + 4.0 * job.micro_batches * trained,
+                                          one.num_ranks, rates) +
+                        (gathers + job.micro_batches) * job.model.num_layers * rates.collective_s;
   return compute_s + (one.num_ranks == 1 ? 0.0 : std::max(0.15 * sent_s, sent_s - compute_s / 2));
 }
 

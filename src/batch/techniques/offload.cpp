@@ -26,17 +26,25 @@ std::vector<Configuration> candidates(const Job&, const DeviceGroup& devices) {
 struct Slice {
   std::int64_t own = 0;     ///< those whose state it keeps
   std::int64_t shared = 0;  ///< a table that embedding and head use, which the embedding owns
+  std::int64_t trained_own = 0, trained_shared = 0;  ///< of those, the ones with gradients
   bool resident = false;
 };
 
 std::vector<Slice> slices_of(const Job& job, const Configuration& one) {
-  const ParameterCounts counts = parameter_counts(job.model);
+  const ParameterCounts counts = held_counts(job);
+  const ParameterCounts trained = trained_counts(job);
   const bool tied = counts.head < counts.head_table;
   const std::int64_t shared = tied ? counts.head_table : 0;
+  const std::int64_t trained_shared = tied ? trained.head_table : 0;
   std::vector<Slice> slices;
-  slices.push_back({.own = counts.embedding - shared, .shared = shared});
-  for (int i = 0; i < job.model.num_layers; ++i) slices.push_back({.own = counts.block});
-  slices.push_back({.own = counts.head, .shared = shared});
+  slices.push_back({.own = counts.embedding - shared,
+                    .shared = shared,
+                    .trained_own = trained.embedding - trained_shared,
+                    .trained_shared = trained_shared});
+  for (int i = 0; i < job.model.num_layers; ++i)
+    slices.push_back({.own = counts.block, .trained_own = trained.block});
+  slices.push_back(
+      {.own = counts.head, .shared = shared, .trained_own = trained.head, .trained_shared = trained_shared});
   // In the order in which the training library makes them resident: those that share nothing first.
   std::int64_t resident = one.knobs.value("resident", std::int64_t{0});
   for (const bool sharing : {false, true}) {
@@ -60,11 +68,17 @@ std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, cons
   const std::size_t head = slices.size() - 1;
 
   std::int64_t resident = 0;
-  for (std::size_t i = 0; i <= head; ++i)
-    if (slices[i].resident)
-      resident += (slices[i].own + (i == 0 ? slices[i].shared : 0)) * (state.all() - state.gradient);
+  for (std::size_t i = 0; i <= head; ++i) {
+    if (!slices[i].resident) continue;
+    resident += (slices[i].own + (i == 0 ? slices[i].shared : 0)) * state.held();
+    resident += (slices[i].trained_own + (i == 0 ? slices[i].trained_shared : 0)) * state.optimizer;
+  }
   const auto streamed = [&](std::size_t i) {
     return (slices[i].resident ? 0 : slices[i].own) + (slices[0].resident ? 0 : slices[i].shared);
+  };
+  const auto trained = [&](std::size_t i) {
+    return (slices[i].resident ? 0 : slices[i].trained_own) +
+           (slices[0].resident ? 0 : slices[i].trained_shared);
   };
 
   std::int64_t most = 0;
@@ -75,14 +89,15 @@ std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, cons
   }
   std::int64_t kept_gradients = 0;
   for (std::size_t i = head + 1; i-- > 0;) {  // backward
-    if (slices[i].resident) kept_gradients += state.gradient * slices[i].own;
-    if (slices[0].resident && i == head) kept_gradients += state.gradient * slices[i].shared;
+    if (slices[i].resident) kept_gradients += state.gradient * slices[i].trained_own;
+    if (slices[0].resident && i == head) kept_gradients += state.gradient * slices[i].trained_shared;
     std::int64_t bytes = kept_gradients + weight * (streamed(i) + (i > 0 ? streamed(i - 1) : 0));
     // The inputs of this slice and of those below, and the gradient that takes the place of the one above.
     bytes += static_cast<std::int64_t>(i) * inputs + (i == head ? 0 : inputs);
-    const std::int64_t own = state.gradient * streamed(i);
-    if (i < head) bytes += state.gradient * streamed(i + 1);                        // leaving
-    if (i == 1 && !slices[0].resident) bytes += state.gradient * slices[0].shared;  // the sum that comes
+    const std::int64_t own = state.gradient * trained(i);
+    if (i < head) bytes += state.gradient * trained(i + 1);  // leaving
+    if (i == 1 && !slices[0].resident)
+      bytes += state.gradient * slices[0].trained_shared;  // the sum that comes
     const std::int64_t activations = part.block_kept + part.block_working;
     if (i == head) {
       bytes += own + part.head;
@@ -101,16 +116,21 @@ std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, cons
 double predicted_step_time_s(const Job& job, const DataSource& data, const Configuration& one) {
   const Rates rates = rates_of(one.device_class, job.precision);
   const StateBytes state = state_bytes_per_parameter(job);
-  std::int64_t streamed = 0;
+  std::int64_t streamed = 0, trained = 0;
   const std::vector<Slice> slices = slices_of(job, one);
-  for (const Slice& slice : slices)
-    if (!slice.resident) streamed += slice.own;
-  if (!slices.front().resident) streamed += slices.front().shared;
+  for (const Slice& slice : slices) {
+    if (slice.resident) continue;
+    streamed += slice.own;
+    trained += slice.trained_own;
+  }
+  if (!slices.front().resident) {
+    streamed += slices.front().shared;
+    trained += slices.front().trained_shared;
+  }
   // Twice down to compute with, gradients up; then the host reads all and writes weights and moments.
   const std::int64_t weight = state.compute_copy > 0 ? state.compute_copy : state.weight;
-  const std::int64_t copies = 2 * weight + state.gradient;
-  const std::int64_t update = state.all() + state.weight + state.optimizer;
-  const double moved_s = static_cast<double>(streamed * (copies + update)) / rates.host_bytes;
+  const std::int64_t update = state.gradient + state.all() + state.weight + state.optimizer;
+  const double moved_s = static_cast<double>(streamed * 2 * weight + trained * update) / rates.host_bytes;
   return std::max(moved_s, compute_time_s(job, data, Checkpointing::full, rates, one.num_devices));
 }
 

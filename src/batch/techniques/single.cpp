@@ -20,15 +20,15 @@ std::vector<Configuration> candidates(const Job&, const DeviceGroup& devices) {
 // earlier micro-batches are there already, it is the beginning.
 std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, const Configuration& one) {
   const StateBytes state = state_bytes_per_parameter(job);
-  const ParameterCounts parameters = parameter_counts(job.model);
+  const ParameterCounts trained = trained_counts(job);
   const ActivationBytes activations =
       activation_bytes(job, data, rows_of_micro_batch(job, 1, job.micro_batches));
-  const std::int64_t gradients = state.gradient * parameters.all;
-  const std::int64_t early = job.micro_batches > 1 ? gradients : state.gradient * parameters.head_table;
+  const std::int64_t gradients = state.gradient * trained.all;
+  const std::int64_t early = job.micro_batches > 1 ? gradients : state.gradient * trained.head_table;
   const std::int64_t at_first =
       early + activations.kept(job.model.num_layers, checkpointing_in(one)) + activations.head;
   const std::int64_t at_last = gradients + activations.block_kept + activations.block_working;
-  return (state.all() - state.gradient) * parameters.all + std::max(at_first, at_last);
+  return state.held() * held_counts(job).all + state.optimizer * trained.all + std::max(at_first, at_last);
 }
 
 double predicted_step_time_s(const Job& job, const DataSource& data, const Configuration& one) {

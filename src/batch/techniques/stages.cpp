@@ -25,33 +25,37 @@ std::int64_t rows_of(const Job& job, const Stages& stages) {
 /// The layers as a cut sees them: work in operations, a stage's state and keepsakes in bytes.
 BalanceProblem balance_problem(const Job& job, const DataSource& data, const Stages& stages,
                                Checkpointing checkpointing) {
-  const ParameterCounts parameters = parameter_counts(job.model);
+  const ParameterCounts parameters = held_counts(job);
+  const ParameterCounts trained = trained_counts(job);
   const ActivationBytes activations = activation_bytes(job, data, rows_of(job, stages));
   const StateBytes state = state_bytes_per_parameter(job);
-  const std::int64_t bytes = stages.sharded ? state.all() - state.compute_copy : state.all();
+  const std::int64_t held = stages.sharded ? state.weight : state.held();
   const std::int64_t num_shares = std::int64_t{stages.tensor} * (stages.sharded ? stages.data : 1);
-  const auto state_of = [&](std::int64_t count) { return (bytes * count + num_shares - 1) / num_shares; };
+  const auto state_of = [&](std::int64_t num_held, std::int64_t num_trained) {
+    return (held * num_held + state.trained() * num_trained + num_shares - 1) / num_shares;
+  };
   const double attention = 12.0 * job.model.width * static_cast<double>(positions_of_sample(job.model, data));
   const double block_work = 6.0 * static_cast<double>(parameters.block) + attention;
 
   BalanceProblem problem{.layers = {}, .num_stages = stages.pipeline};
   problem.layers.push_back({.time_s = 0.02 * block_work,
-                            .state_bytes = state_of(parameters.embedding),
+                            .state_bytes = state_of(parameters.embedding, trained.embedding),
                             .kept_bytes = activations.block_input / stages.tensor});
   for (int i = 0; i < job.model.num_layers; ++i) {
     const bool again =
         checkpointing == Checkpointing::full || (checkpointing == Checkpointing::selective && i % 2 == 0);
     problem.layers.push_back(
         {.time_s = block_work * (again ? 4.0 / 3.0 : 1.0),
-         .state_bytes = state_of(parameters.block),
+         .state_bytes = state_of(parameters.block, trained.block),
          .kept_bytes = (again ? activations.block_input : activations.block_kept) / stages.tensor});
   }
   // The head's own copy of a tied table lies on the last stage, the embedding's on the first.
-  const std::int64_t own_table = stages.pipeline > 1
-                                     ? std::max(parameters.head, parameters.head_table + 2 * job.model.width)
-                                     : parameters.head;
+  const auto own_table = [&](const ParameterCounts& counts) {
+    if (stages.pipeline == 1 || counts.head_table == 0) return counts.head;
+    return std::max(counts.head, counts.head_table + 2 * job.model.width);
+  };
   problem.layers.push_back({.time_s = 6.0 * static_cast<double>(parameters.head_table),
-                            .state_bytes = state_of(own_table),
+                            .state_bytes = state_of(own_table(parameters), own_table(trained)),
                             .kept_bytes = activations.head / stages.tensor});
   for (int k = 0; k < stages.pipeline; ++k)
     problem.most_kept.push_back(stages.order == PipelineOrder::gpipe
@@ -70,7 +74,8 @@ std::vector<int> cuts_of(const BalanceProblem& problem, const Stages& stages) {
 /// ran, and of the layer at either end; the gradients of two blocks, of which one is sent with a shard
 /// arriving.
 std::int64_t whole_bytes(const Job& job, const Stages& stages, LayerRange range, int num_layers) {
-  const ParameterCounts parameters = parameter_counts(job.model);
+  const ParameterCounts parameters = held_counts(job);
+  const ParameterCounts trained = trained_counts(job);
   const StateBytes state = state_bytes_per_parameter(job);
   const std::int64_t value = state.compute_copy > 0 ? state.compute_copy : state.weight;
   const std::int64_t head = std::max(parameters.head, parameters.head_table);
@@ -79,8 +84,8 @@ std::int64_t whole_bytes(const Job& job, const Stages& stages, LayerRange range,
   const std::int64_t num_blocks =
       range.end - range.first - (range.first == 0 ? 1 : 0) - (range.end == num_layers ? 1 : 0);
   const std::int64_t whole_blocks = stages.reshards ? std::min<std::int64_t>(2, num_blocks) : num_blocks;
-  const std::int64_t gradients = std::min<std::int64_t>(2, num_blocks) * parameters.block +
-                                 (num_blocks > 0 ? parameters.block / stages.data : 0);
+  const std::int64_t gradients = std::min<std::int64_t>(2, num_blocks) * trained.block +
+                                 (num_blocks > 0 ? trained.block / stages.data : 0);
   return (value * (whole_blocks * parameters.block + end_layers) + state.gradient * gradients) /
          stages.tensor;
 }
@@ -138,7 +143,7 @@ std::int64_t stages_memory_bytes(const Job& job, const DataSource& data, const C
   const Stages stages = stages_of(one);
   const Checkpointing checkpointing = checkpointing_in(one);
   const BalanceProblem problem = balance_problem(job, data, stages, checkpointing);
-  const ParameterCounts parameters = parameter_counts(job.model);
+  const ParameterCounts trained = trained_counts(job);
   const ActivationBytes activations = activation_bytes(job, data, rows_of(job, stages));
   const std::vector<int> cuts = cuts_of(problem, stages);
   const auto num_layers = static_cast<int>(problem.layers.size());
@@ -154,7 +159,7 @@ std::int64_t stages_memory_bytes(const Job& job, const DataSource& data, const C
     std::int64_t bytes = stage_bytes(problem, k, range) + working / stages.tensor;
     if (stages.sharded) bytes += whole_bytes(job, stages, range, num_layers);
     // The table's gradient: of the head beside what it is added to, of the other stage while they are summed.
-    if (ends) bytes += 4 * parameters.head_table / stages.tensor;
+    if (ends) bytes += 4 * trained.head_table / stages.tensor;
     most = std::max(most, bytes);
   }
   return most;
@@ -184,14 +189,16 @@ double stages_step_time_s(const Job& job, const DataSource& data, const Configur
       collective_time_s(static_cast<double>(activations.block_input), stages.tensor, rates) * 2;
   // Gradients over the data dimension go while backward goes on: once, or of shards with every micro-batch,
   // beside the weights that its passes gather.
-  const double parameters = static_cast<double>(job.model.num_parameters) / (stages.pipeline * stages.tensor);
+  const int num_slices = stages.pipeline * stages.tensor;
+  const double parameters = static_cast<double>(job.model.num_parameters) / num_slices;
+  const double trained = static_cast<double>(trained_counts(job).all) / num_slices;
   const double value = job.precision == "fp32" ? 4.0 : 2.0;
   const double passes = stages.reshards ? 2.0 * stages.micro_batches : 1.0;
-  const double sent_s = stages.sharded
-                            ? collective_time_s((passes * value + 4.0 * stages.micro_batches) * parameters,
-                                                stages.data, rates) +
-                                  (passes + stages.micro_batches) * blocks * rates.collective_s
-                            : 2.0 * collective_time_s(4.0 * parameters, stages.data, rates);
+  const double sent_s =
+      stages.sharded ? collective_time_s(passes * value * parameters + 4.0 * stages.micro_batches * trained,
+                                         stages.data, rates) +
+                           (passes + stages.micro_batches) * blocks * rates.collective_s
+                     : 2.0 * collective_time_s(4.0 * trained, stages.data, rates);
   return compute_s + messages_s + tensor_s + std::max(0.1 * sent_s, sent_s - compute_s / 2);
 }
 

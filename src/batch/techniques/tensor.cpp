@@ -36,15 +36,21 @@ std::int64_t predicted_memory_bytes(const Job& job, const DataSource& data, cons
   const std::int64_t ranks = one.num_ranks;
   const std::int64_t rows = rows_of_micro_batch(job, 1, job.micro_batches);
   const ActivationBytes activations = split_activation_bytes(job, data, rows, ranks);
-  const std::int64_t parameters = held_parameters(job.model, ranks);
+  const std::int64_t adapters = held_counts(job).all - job.model.num_parameters;
+  const std::int64_t parameters = held_parameters(job.model, ranks) + adapters;
   const std::int64_t table = (job.model.vocabulary + ranks - 1) / ranks * job.model.width;
-  const std::int64_t gradients = state.gradient * parameters;
+  // Adapters and what is frozen are spread over the layers as the parameters are.
+  const double share =
+      static_cast<double>(trained_counts(job).all) / static_cast<double>(job.model.num_parameters);
+  const auto trained = static_cast<std::int64_t>(share * static_cast<double>(parameters));
+  const std::int64_t gradients = state.gradient * trained;
   // As for `single`: either end of backward may be the peak.
-  const std::int64_t early = job.micro_batches > 1 ? gradients : state.gradient * table;
+  const std::int64_t early =
+      job.micro_batches > 1 ? gradients : state.gradient * (trained_counts(job).head_table > 0 ? table : 0);
   const std::int64_t at_first =
       early + activations.kept(job.model.num_layers, checkpointing_in(one)) + activations.head;
   const std::int64_t at_last = gradients + activations.block_kept + activations.block_working;
-  return (state.all() - state.gradient) * parameters + std::max(at_first, at_last);
+  return state.held() * parameters + state.optimizer * trained + std::max(at_first, at_last);
 }
 
 // Each region gathers the sequence and sums it, forward and backward: eight exchanges of B T C a block, two
