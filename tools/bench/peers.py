@@ -12,6 +12,7 @@ import numpy
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 
 class Block(nn.Module):
@@ -49,7 +50,7 @@ class Plain(nn.Module):
                 nn.init.normal_(parameter, 0.0, 0.02)
 
     def forward(self, inputs, targets):
-        x = self.tokens(inputs) + self.positions(torch.arange(inputs.shape[1]))
+        x = self.tokens(inputs) + self.positions(torch.arange(inputs.shape[1], device=inputs.device))
         for block in self.blocks:
             x = block(x)
         logits = functional.linear(self.norm(x), self.tokens.weight)
@@ -89,7 +90,10 @@ class Timm(nn.Module):
         if shape["family"] == "vit":
             self.model = timm.create_model("vit_base_patch16_224", img_size=shape["image_size"],
                                            patch_size=sizes["patch_size"], embed_dim=sizes["width"],
-                                           depth=sizes["layers"], num_heads=sizes["heads"], num_classes=shape["classes"])
+                                           depth=sizes["layers"], num_heads=sizes["heads"], num_classes=shape["classes"],
+                                           mlp_ratio=sizes.get("feed_forward", 4 * sizes["width"]) / sizes["width"])
+        elif "blocks" in sizes:
+            self.model = timm.create_model("resnet50", layers=sizes["blocks"], num_classes=shape["classes"])
         else:
             self.model = timm.create_model("resnet18", num_classes=shape["classes"])
 
@@ -119,11 +123,25 @@ def image_batches(shape):
     return lambda step: (pixels[step % 4], classes[step % 4])
 
 
+def make_model(peer, shape):
+    """`eager` and `compiled` are the plain module, or the one of another family's own library."""
+    if peer in ("eager", "compiled"):
+        peer = shape.get("eager", "plain")
+    return {"plain": Plain, "transformers": Transformers, "timm": Timm}[peer](shape).to(shape["device"])
+
+
 def main():
     peer, shape = sys.argv[1], json.loads(sys.argv[2])
     torch.set_num_threads(shape["threads"])
     torch.manual_seed(0)
-    model = {"plain": Plain, "transformers": Transformers, "timm": Timm}[peer](shape)
+    device = shape["device"]
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")
+    model = make_model(peer, shape)
+    if shape.get("family") == "resnet" and device == "cuda":
+        torch.backends.cudnn.benchmark = True
+        model = model.to(memory_format=torch.channels_last)
+    step_of = torch.compile(model) if peer == "compiled" else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
     batch = image_batches(shape) if "image_size" in shape else text_batches(shape)
     print("ready", flush=True)
@@ -132,16 +150,21 @@ def main():
         count = int(line)
         begin = time.perf_counter()
         for _ in range(count):
-            inputs, targets = batch(step)
+            inputs, targets = (part.to(device, non_blocking=True) for part in batch(step))
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast("cpu", torch.bfloat16, enabled=shape["precision"] == "bf16"):
-                loss = model(inputs, targets)
+            with torch.autocast(device, torch.bfloat16, enabled=shape["precision"] == "bf16"):
+                loss = step_of(inputs, targets)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             loss.item()
             step += 1
         print(time.perf_counter() - begin, flush=True)
+    memory_bytes = torch.cuda.max_memory_reserved() if device == "cuda" else None
+    # Of the plain module's step: those of a compiled one are the same, and hidden in its kernels.
+    with FlopCounterMode(display=False) as counter:
+        model(inputs, targets).backward()
+    print(json.dumps({"flops": counter.get_total_flops(), "memory_bytes": memory_bytes}), flush=True)
 
 
 if __name__ == "__main__":

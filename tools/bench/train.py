@@ -45,20 +45,60 @@ SHAPES = {
     "vit": of_images("vit", dict(layers=6, heads=3, width=192, patch_size=8)),
     "resnet": of_images("resnet", dict(blocks_1=2, blocks_2=2, blocks_3=2, blocks_4=2, bottleneck=False)),
 }
-MUST_OVER = {"plain": 1.0, "transformers": 1.1}  # of gpt2
+GPU_SHAPES = {
+    # as published, at the batch that one large GPU holds without checkpointing activations
+    "gpt2-124m": dict(model="gpt2", layers=12, width=768, heads=12, vocabulary=50257, sequence_length=1024,
+                      batch_size=16, steps=20),
+    "gpt2-1.5b": dict(model="gpt2-xl", layers=48, width=1600, heads=25, vocabulary=50257, sequence_length=1024,
+                      batch_size=8, steps=6),
+    "llama-1b": dict(model="llama3.2-1b", family="llama", sequence_length=2048, batch_size=4, steps=8, vocabulary=128256,
+                     sizes=dict(layers=16, heads=32, kv_heads=8, width=2048, feed_forward=8192), preset=True,
+                     eager="transformers"),
+    "llama-3b": dict(model="llama3.2-3b", family="llama", sequence_length=2048, batch_size=2, steps=6, vocabulary=128256,
+                     sizes=dict(layers=28, heads=24, kv_heads=8, width=3072, feed_forward=8192), preset=True,
+                     eager="transformers"),
+    "vit-g": dict(model="vit-g14", family="vit", image_size=224, classes=1000, batch_size=32, steps=6, preset=True,
+                  sizes=dict(layers=48, heads=16, width=1664, feed_forward=8192, patch_size=14), eager="timm"),
+    "resnet-200": dict(model="resnet200", family="resnet", image_size=224, classes=1000, batch_size=128, steps=8,
+                       preset=True, sizes=dict(blocks=[3, 24, 36, 3]), eager="timm"),
+}
+GPU_MUST = {"eager": (1.15, 1.25), "compiled": (0.95, 1.05)}  # ratio that must be reached, and the aim
+PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # bf16, dense, as NVIDIA publishes them
+MUST_OVER = {"plain": 1.0, "transformers": 1.1, "compiled": 0.95}  # of gpt2
 PARITY_MEDIAN = 0.97  # parity: the interval reaches the ratio asked for and the median is at least this part of it
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="tools/bench_train", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--saturn", default="build/release/saturn", help="the executable")
-    parser.add_argument("--shapes", default="toy,small,gpt2", help=f"of {', '.join(SHAPES)} [default: those of GPT-2]")
-    parser.add_argument("--threads", default="1,2", help="thread counts [default: 1,2]")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "gpu"], help="[default: cpu]")
+    parser.add_argument("--shapes", help=f"on cores of {', '.join(SHAPES)} [default: those of GPT-2]; "
+                        f"on a GPU of {', '.join(GPU_SHAPES)} [default: all]")
+    parser.add_argument("--threads", help="thread counts [default: 1,2; on a GPU the cores]")
     parser.add_argument("--pairs", type=int, default=7, help="rounds, at least 7 to judge [default: 7]")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--peers", help="[default: plain,transformers; of other models than GPT-2 the one they have]")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], help="[default: fp32; on a GPU bf16]")
+    parser.add_argument("--peers", help="[default: plain,transformers; of other models than GPT-2 the one they have; "
+                        "on a GPU eager,compiled]")
     parser.add_argument("--json", help="also write the figures to this file")
-    return parser.parse_args()
+    options = parser.parse_args()
+    on_gpu = options.device == "gpu"
+    options.shapes = options.shapes or (",".join(GPU_SHAPES) if on_gpu else "toy,small,gpt2")
+    options.threads = options.threads or (str(os.cpu_count()) if on_gpu else "1,2")
+    options.precision = options.precision or ("bf16" if on_gpu else "fp32")
+    for name in options.shapes.split(","):
+        if name not in (GPU_SHAPES if on_gpu else SHAPES):
+            parser.error(f"there is no shape {name} for the {options.device}")
+    return options
+
+
+def gpu_of(executable):
+    """The first GPU as a device of a plan."""
+    told = json.loads(subprocess.run([executable, "worker", "--probe"], capture_output=True, check=True).stdout)
+    if not told["usable"]:
+        sys.exit(f"error: {told['reason']}\n  expected: a GPU and the build for it\n  fix: saturn devices")
+    gpu = told["gpus"][0]
+    return dict(index=0, kind="gpu", device_class=gpu["name"].lower(), memory_bytes=gpu["memory_bytes"], cores=[],
+                threads=os.cpu_count(), gpu_index=gpu["index"], gpu_uuid=gpu["uuid"], share=0, num_shares=1)
 
 
 def write_images(shape, directory):
@@ -100,6 +140,7 @@ class Peer:
         self.process = subprocess.Popen([sys.executable, server, name, json.dumps(shape)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, env=environment,
                                         preexec_fn=die_with_parent)
+        self.flops = self.memory_bytes = None
         if self.process.stdout.readline().strip() != "ready":
             sys.exit(f"the peer {name} did not start")
 
@@ -110,6 +151,8 @@ class Peer:
 
     def end(self):
         self.process.stdin.close()
+        last = json.loads(self.process.stdout.readline())
+        self.flops, self.memory_bytes = last["flops"], last["memory_bytes"]
         self.process.wait()
 
 
@@ -124,12 +167,12 @@ class SaturnWorker:
                                         preexec_fn=die_with_parent)
         theirs.close()
         self.send(self.assignment(executable, shape, directory))
-        self.steps_seen = 0
+        self.memory_bytes = None
 
     @staticmethod
     def assignment(executable, shape, directory):
         batch = pathlib.Path(directory, "bench.toml")
-        if "sizes" in shape:
+        if "sizes" in shape and not shape.get("preset"):
             lines = [f"{key} = {json.dumps(value)}" for key, value in dict(family=shape["family"], **shape["sizes"]).items()]
             pathlib.Path(directory, "model.toml").write_text("\n".join(lines) + "\n")
         if "image_size" in shape:
@@ -167,10 +210,12 @@ clip_norm = 1.0
         job["model"].pop("num_parameters", None)
         for key in ("num_training_samples", "num_validation_samples"):
             data.pop(key, None)
-        device = dict(index=0, kind="cpu", device_class="cpu", memory_bytes=0, cores=[], threads=shape["threads"])
+        device = shape.get("gpu") or dict(index=0, kind="cpu", device_class="cpu", memory_bytes=0, cores=[],
+                                          threads=shape["threads"])
         return dict(
             type="assign", job=job, data=data, rank=0, num_ranks=1, node="local", devices=[device], cores=[],
-            configuration=dict(technique="single", num_devices=1, num_ranks=1, device_class="cpu", knobs={}),
+            configuration=dict(technique="single", num_devices=1, num_ranks=1, device_class=device["device_class"],
+                               knobs={}),
             threads=shape["threads"], memory_limit_bytes=0, mode="train", job_directory=str(directory),
             rendezvous=dict(host="127.0.0.1", port=0, listen_fd=-1, key="", timeout_s=60),
             log_path=str(pathlib.Path(directory, "log.txt")), resume_from="", from_step=0, to_step=1000000,
@@ -221,6 +266,13 @@ clip_norm = 1.0
         self.socket.settimeout(None)
 
     def end(self):
+        """Asks for the end, which tells the memory, too."""
+        os.kill(self.process.pid, signal.SIGCONT)
+        self.send(dict(type="end"))
+        message = self.receive()
+        while message["type"] != "finished":
+            message = self.receive()
+        self.memory_bytes = message["memory_peak_bytes"]
         self.process.kill()
         self.process.wait()
 
@@ -238,9 +290,11 @@ def interval_of(values):
 
 
 def measure(name, threads, options, directory):
-    shape = dict(SHAPES[name], threads=threads, precision=options.precision)
+    on_gpu = options.device == "gpu"
+    shape = dict((GPU_SHAPES if on_gpu else SHAPES)[name], threads=threads, precision=options.precision,
+                 device="cuda" if on_gpu else "cpu", gpu=gpu_of(options.saturn) if on_gpu else None)
     shape["data"] = str(write_data(shape, directory))
-    peers = (options.peers or shape.get("peers", "plain,transformers")).split(",")
+    peers = (options.peers or ("eager,compiled" if on_gpu else shape.get("peers", "plain,transformers"))).split(",")
     competitors = {"saturn": SaturnWorker(options.saturn, shape, directory)}
     competitors["saturn"].block(1)  # starts, then stands still
     competitors.update({peer: Peer(peer, shape) for peer in peers})
@@ -254,17 +308,32 @@ def measure(name, threads, options, directory):
     for competitor in competitors.values():
         competitor.end()
     tokens = shape["batch_size"] * shape.get("sequence_length", 1)  # or images
+    flops = next((competitors[peer].flops for peer in peers if competitors[peer].flops), None)
     result = dict(shape=name, threads=threads, precision=options.precision, pairs=options.pairs,
-                  tokens_per_s={c: tokens / statistics.median(s) for c, s in seconds.items()}, ratios={})
+                  tokens_per_s={c: tokens / statistics.median(s) for c, s in seconds.items()}, ratios={},
+                  flops_per_s={c: flops / statistics.median(s) for c, s in seconds.items()} if flops else {},
+                  memory_bytes={name: c.memory_bytes for name, c in competitors.items()})
+    if on_gpu:
+        result["gpu"] = shape["gpu"]["device_class"]
     for peer in peers:
         ratios = [peer_s / ours_s for peer_s, ours_s in zip(seconds[peer], seconds["saturn"])]
         low, high = interval_of(ratios)
         median = statistics.median(ratios)
-        must = shape.get("must", MUST_OVER.get(peer))
+        must, aim = GPU_MUST[peer] if on_gpu else (shape.get("must", MUST_OVER.get(peer)), shape.get("aim"))
         result["ratios"][peer] = dict(median=median, low=low, high=high, must=must,
                                       reached=high >= must and median >= PARITY_MEDIAN * must,
-                                      aim=shape["aim"] if peer == "plain" or "peers" in shape else None)
+                                      aim=aim if on_gpu or peer == "plain" or "peers" in shape else None)
     return result
+
+
+def print_use(result):
+    """Model FLOP/s (counted by torch in the peer's step), their share of the GPU's, and peak memory."""
+    peak = next((peak for name, peak in PEAK_FLOPS.items() if name.lower() in result.get("gpu", "")), None)
+    for competitor, flops_per_s in result["flops_per_s"].items():
+        share = f", MFU {100 * flops_per_s / peak:.1f} %" if peak and result["precision"] == "bf16" else ""
+        memory = result["memory_bytes"][competitor]
+        print(f"{'':<7}{competitor}: {flops_per_s / 1e12:.3g} TFLOP/s{share}"
+              + (f", {memory / 2**30:.2f} GiB at most" if memory else ""), flush=True)
 
 
 def main():
@@ -284,6 +353,7 @@ def main():
                       f"{result['tokens_per_s'][peer]:>9.0f}{ratio['median']:>7.2f}  "
                       f"{ratio['low']:.2f} .. {ratio['high']:.2f}{'':<2}{ratio['must']:>5.1f}"
                       f"{ratio['aim'] or '-':>5}{'' if ratio['reached'] else '  NOT REACHED'}", flush=True)
+            print_use(result)
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(results, indent=2) + "\n")
     return 0 if all(r["reached"] for result in results for r in result["ratios"].values()) else 1
