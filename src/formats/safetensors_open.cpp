@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <map>
 
+#include "saturn/base/check.h"
 #include "saturn/base/diagnostic.h"
 #include "saturn/base/files.h"
 #include "saturn/base/json.h"
@@ -81,7 +82,8 @@ class Safetensors::Mapping {
       return Diagnostic{.where = path, .what = "the file is empty", .expected = "a safetensors file"};
     void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (address == MAP_FAILED) return system_fault(path, "map", errno);
-    return std::shared_ptr<const Mapping>(new Mapping(static_cast<const char*>(address), size));
+    return std::shared_ptr<const Mapping>(
+        new Mapping(std::move(fd), static_cast<const char*>(address), size));
   }
 
   ~Mapping() { ::munmap(const_cast<char*>(address_), size_); }
@@ -89,10 +91,13 @@ class Safetensors::Mapping {
   Mapping& operator=(const Mapping&) = delete;
 
   std::string_view bytes() const { return {address_, size_}; }
+  int fd() const { return fd_.get(); }
 
  private:
-  Mapping(const char* address, std::size_t size) : address_(address), size_(size) {}
+  Mapping(FileDescriptor fd, const char* address, std::size_t size)
+      : fd_(std::move(fd)), address_(address), size_(size) {}
 
+  FileDescriptor fd_;
   const char* address_;
   std::size_t size_;
 };
@@ -183,6 +188,14 @@ const StoredTensor* Safetensors::find(std::string_view name) const {
   const auto at = std::ranges::lower_bound(
       tensors_, name, {}, [](const StoredTensor& tensor) { return std::string_view(tensor.name); });
   return at != tensors_.end() && at->name == name ? &*at : nullptr;
+}
+
+Result<void> Safetensors::read(const StoredTensor& tensor, std::uint64_t first, char* into,
+                               std::size_t size) const {
+  SATURN_CHECK(first + size <= tensor.bytes.size(), "what is read lies in its tensor");
+  const Mapping& mapping = *mappings_[tensor.file];
+  const auto at = static_cast<std::uint64_t>(tensor.bytes.data() - mapping.bytes().data());
+  return read_all_at(mapping.fd(), at + first, into, size, paths_[tensor.file]);
 }
 
 void Safetensors::forget(const StoredTensor& tensor) const {

@@ -64,6 +64,12 @@ class Safetensors {
   const Metadata& metadata() const { return metadata_; }                 ///< of the first file
   const std::vector<std::string>& paths() const { return paths_; }
 
+  /// Copies `size` bytes of `tensor`, from `first` on, into memory. Cheaper than through `bytes`, whose pages
+  /// the system maps one by one and counts as this process's.
+  ///
+  /// Errors: Kind::input where the file became shorter; what reading it gives.
+  Result<void> read(const StoredTensor& tensor, std::uint64_t first, char* into, std::size_t size) const;
+
   /// Lets the system drop the pages of a tensor that has been copied out.
   void forget(const StoredTensor& tensor) const;
 
