@@ -43,11 +43,11 @@ struct Affine {
   ParameterPtr bias;
 
   /// A map whose outputs, if anything, are split.
-  at::Tensor operator()(const at::Tensor& x) const { return ops::linear(x, weight->value, bias->value); }
+  at::Tensor operator()(const at::Tensor& x) const { return ops::linear_map(x, *weight, bias->value); }
 
   /// A map whose inputs are split: the bias counts once in the sum over the group.
   at::Tensor partial(const at::Tensor& x, const train::TensorGroup* group) const {
-    return ops::linear(x, weight->value, ops::added_once(bias->value, group));
+    return ops::linear_map(x, *weight, ops::added_once(bias->value, group));
   }
 };
 
@@ -80,7 +80,8 @@ class Gpt2Layer : public SizedLayer<Base, Sizes> {
     return {.weight = this->declare({.name = name + ".weight",
                                      .shape = {inputs, outputs},
                                      .initial = normal(deviation),
-                                     .split = {.dimension = by_outputs ? 1 : 0, .num_blocks = num_blocks}}),
+                                     .split = {.dimension = by_outputs ? 1 : 0, .num_blocks = num_blocks},
+                                     .outputs = 1}),
             .bias = this->declare({.name = name + ".bias",
                                    .shape = {outputs},
                                    .decays = false,
@@ -147,8 +148,8 @@ class Block final : public Gpt2Layer<train::Layer> {
 
   at::Tensor mlp(const at::Tensor& x_BTC, const StepContext& context) const {
     const at::Tensor y_BTC = ops::leave_split(
-        ops::gelu_mlp(ops::enter_split(x_BTC, context.tensor), fc_.weight->value, fc_.bias->value,
-                      mlp_out_.weight->value, ops::added_once(mlp_out_.bias->value, context.tensor)),
+        ops::gelu_mlp(ops::enter_split(x_BTC, context.tensor), *fc_.weight, fc_.bias->value, *mlp_out_.weight,
+                      ops::added_once(mlp_out_.bias->value, context.tensor)),
         context.tensor);
     return ops::dropout(y_BTC, drop_at(".mlp", context));
   }

@@ -100,7 +100,13 @@ class GptjLayer : public SizedLayer<Base, Sizes> {
     return this->declare({.name = name + ".weight",
                           .shape = {outputs, inputs},
                           .initial = {Initial::Kind::normal, sizes_.initializer_range},
-                          .split = {.dimension = split_dimension}});
+                          .split = {.dimension = split_dimension},
+                          .outputs = 0});
+  }
+  ParameterPtr declare_token_table(const std::string& name) {
+    const ParameterPtr table = declare_weight(name, sizes_.width, sizes_.vocabulary, /*split_dimension=*/0);
+    table->outputs = -1;
+    return table;
   }
 
   /// `split_dimension`: -1 where every rank holds it whole.
@@ -115,7 +121,7 @@ class GptjLayer : public SizedLayer<Base, Sizes> {
 class Embedding final : public GptjLayer<train::Layer> {
  public:
   explicit Embedding(const Sizes& sizes) : GptjLayer("transformer.embedding", sizes) {
-    tokens_ = declare_weight("transformer.wte", sizes.width, sizes.vocabulary, 0);
+    tokens_ = declare_token_table("transformer.wte");
   }
 
   at::Tensor forward(const at::Tensor& tokens_BT, const StepContext& context) override {
@@ -149,7 +155,7 @@ class Block final : public GptjLayer<train::Layer> {
   at::Tensor forward(const at::Tensor& x_BTC, const StepContext& context) override {
     const at::Tensor y_BTC = ops::enter_split(norm_(x_BTC), context.tensor);
     const at::Tensor attended = attention(y_BTC, context);
-    const at::Tensor thought = ops::gelu_mlp(y_BTC, fc_->value.t(), fc_bias_->value, proj_->value.t(),
+    const at::Tensor thought = ops::gelu_mlp(y_BTC, *fc_, fc_bias_->value, *proj_,
                                              ops::added_once(proj_bias_->value, context.tensor));
     if (!context.training || sizes_.dropout == 0.0)
       return x_BTC + ops::leave_split(attended + thought, context.tensor);
@@ -163,7 +169,7 @@ class Block final : public GptjLayer<train::Layer> {
     const std::int64_t tokens = x.size(1);
     const std::int64_t head_size = sizes_.width / sizes_.heads;
     const auto heads_of = [&](const ParameterPtr& weight) {
-      return at::linear(x, weight->value).view({rows, tokens, -1, head_size});
+      return ops::linear_map(x, *weight).view({rows, tokens, -1, head_size});
     };
     const at::Tensor q_BTHD = (*rotary_)(heads_of(q_));
     const at::Tensor k_BTHD = (*rotary_)(heads_of(k_));
@@ -173,7 +179,7 @@ class Block final : public GptjLayer<train::Layer> {
     const double scale = 1.0 / std::sqrt(static_cast<double>(head_size));
     const at::Tensor mixed = ops::causal_attention(
         qkv, heads.count, scale, drop_at(".attn.probabilities", context, heads.first * tokens * tokens));
-    return at::linear(mixed, out_->value);
+    return ops::linear_map(mixed, *out_);
   }
 
   std::shared_ptr<Rotary> rotary_;  // of all blocks
@@ -192,7 +198,7 @@ class LanguageHead final : public GptjLayer<train::Head> {
  public:
   explicit LanguageHead(const Sizes& sizes) : GptjLayer("transformer.head", sizes) {
     norm_ = declare_layer_norm("transformer.ln_f", sizes.epsilon);
-    table_ = declare_weight("lm_head", sizes.width, sizes.vocabulary, 0);
+    table_ = declare_token_table("lm_head");
     bias_ = declare_bias("lm_head", sizes.vocabulary, 0);
   }
 

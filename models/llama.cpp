@@ -123,7 +123,9 @@ class LlamaLayer : public SizedLayer<Base, Sizes> {
   using SizedLayer<Base, Sizes>::sizes_;
 
   ParameterPtr declare_token_table(const std::string& name) {
-    return declare_linear(name, sizes_.width, sizes_.vocabulary, /*split_dimension=*/0);
+    const ParameterPtr table = declare_linear(name, sizes_.width, sizes_.vocabulary, /*split_dimension=*/0);
+    table->outputs = -1;
+    return table;
   }
 
   ParameterPtr declare_norm(const std::string& name) {
@@ -139,7 +141,8 @@ class LlamaLayer : public SizedLayer<Base, Sizes> {
     return this->declare({.name = name + ".weight",
                           .shape = {outputs, inputs},
                           .initial = {Initial::Kind::normal, sizes_.initializer_range},
-                          .split = {.dimension = split_dimension}});
+                          .split = {.dimension = split_dimension},
+                          .outputs = 0});
   }
 
   at::Tensor norm(const at::Tensor& x_BTC, const ParameterPtr& weight) const {
@@ -192,7 +195,7 @@ class Block final : public LlamaLayer<train::Layer> {
     const std::int64_t rows = x.size(0);
     const std::int64_t tokens = x.size(1);
     const auto heads_of = [&](const ParameterPtr& weight) {
-      return at::linear(x, weight->value).view({rows, tokens, -1, sizes_.head_size});
+      return ops::linear_map(x, *weight).view({rows, tokens, -1, sizes_.head_size});
     };
     const at::Tensor q_BTHD = (*rotary_)(heads_of(q_));
     const at::Tensor k_BTGD = (*rotary_)(heads_of(k_));
@@ -209,13 +212,13 @@ class Block final : public LlamaLayer<train::Layer> {
     const double scale = 1.0 / std::sqrt(static_cast<double>(sizes_.head_size));
     const at::Tensor mixed =
         ops::causal_attention(at::cat({flat(q_BTHD), flat(k_BTGD), flat(v_BTGD)}, -1), heads, scale, drop);
-    return ops::leave_split(at::linear(mixed, out_->value), context.tensor);
+    return ops::leave_split(ops::linear_map(mixed, *out_), context.tensor);
   }
 
   at::Tensor mlp(const at::Tensor& x_BTC, const StepContext& context) const {
     const at::Tensor x = ops::enter_split(x_BTC, context.tensor);
-    const at::Tensor hidden = ops::gated_silu(at::linear(x, gate_->value), at::linear(x, up_->value));
-    return ops::leave_split(at::linear(hidden, down_->value), context.tensor);
+    const at::Tensor hidden = ops::gated_silu(ops::linear_map(x, *gate_), ops::linear_map(x, *up_));
+    return ops::leave_split(ops::linear_map(hidden, *down_), context.tensor);
   }
 
   std::shared_ptr<Rotary> rotary_;  // of all blocks

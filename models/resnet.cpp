@@ -156,12 +156,13 @@ class ClassHead final : public ResnetLayer<train::Head> {
   ClassHead(const Sizes& sizes, std::int64_t features) : ResnetLayer("head", sizes) {
     weight_ = declare({.name = "fc.weight",
                        .shape = {sizes.classes, features},
-                       .initial = {Initial::Kind::normal, 1.0 / std::sqrt(static_cast<double>(features))}});
+                       .initial = {Initial::Kind::normal, 1.0 / std::sqrt(static_cast<double>(features))},
+                       .outputs = 0});
     bias_ = declare({.name = "fc.bias", .shape = {sizes.classes}, .decays = false});
   }
 
   at::Tensor forward(const at::Tensor& x_BCHW, const StepContext&) override {
-    return at::linear(x_BCHW.mean({2, 3}), weight_->value, bias_->value);
+    return ops::linear_map(x_BCHW.mean({2, 3}), *weight_, bias_->value);
   }
 
   at::Tensor loss(const at::Tensor& x_BCHW, const at::Tensor& targets_B,

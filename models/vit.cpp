@@ -50,7 +50,7 @@ struct Affine {
   ParameterPtr weight;
   ParameterPtr bias;
 
-  at::Tensor operator()(const at::Tensor& x) const { return at::linear(x, weight->value, bias->value); }
+  at::Tensor operator()(const at::Tensor& x) const { return ops::linear_map(x, *weight, bias->value); }
 };
 
 /// What all layers share: the sizes, and declaring the parts they are made of. Base is Layer or Head.
@@ -69,7 +69,8 @@ class VitLayer : public SizedLayer<Base, Sizes> {
   Affine declare_affine(const std::string& name, std::int64_t inputs, std::int64_t outputs) {
     return {.weight = this->declare({.name = name + ".weight",
                                      .shape = {outputs, inputs},
-                                     .initial = {Initial::Kind::normal, sizes_.initializer_range}}),
+                                     .initial = {Initial::Kind::normal, sizes_.initializer_range},
+                                     .outputs = 0}),
             .bias = declare_vector(name + ".bias", outputs)};
   }
 

@@ -172,6 +172,18 @@ TableSchema schedule_table() {
   return schema;
 }
 
+TableSchema lora_table() {
+  TableSchema schema = table("lora", "Trains low-rank adapters beside some weights, and nothing else.");
+  Keys<Lora>(schema)
+      .key("rank", integer(1, 1 << 16), SATURN_AT(rank), "inner width of an adapter")
+      .key("alpha", above(0), SATURN_AT(alpha), "adapters count alpha / rank times")
+      .key("targets", like(text_list("the last part of a module's name"), "[\"q_proj\", \"v_proj\"]"),
+           SATURN_AT(targets), "maps that get an adapter; absent: those that PEFT chooses for the family")
+      .key("start", like(text("a path, relative to this file"), "\"adapter\""), SATURN_AT(start),
+           "a directory of PEFT's files to go on from, whose rank, alpha and targets are taken");
+  return schema;
+}
+
 TableSchema job_table() {
   TableSchema schema = table("job", "A training run, or a family of them.", TableSchema::Form::many);
   schema.required = true;
@@ -202,6 +214,10 @@ TableSchema job_table() {
            SATURN_AT(job.label_smoothing), "classification: share of a target spread over all classes")
       .key("new_head", boolean(), SATURN_AT(job.new_head),
            "stored classifiers: a head at random, for the data's classes, in place of the stored one")
+      .key("freeze",
+           like(text_list("a parameter's name, its beginning or a pattern with *"),
+                "[\"transformer.wte\", \"transformer.h.0\"]"),
+           SATURN_AT(job.freeze), "parameters that stay as they are, such as \"transformer.h.*.ln_1\"")
       .key("evaluate_every", integer(0), SATURN_AT(job.evaluate_every),
            "steps between validations; 0: only at the end")
       .key("techniques", like(text_list("a technique of `saturn techniques`"), "[\"single\", \"ddp\"]"),
@@ -212,6 +228,7 @@ TableSchema job_table() {
            "of weights, order and dropout; absent: the batch's");
   schema.tables.push_back(optimizer_table());
   schema.tables.push_back(schedule_table());
+  schema.tables.push_back(lora_table());
   schema.tables.push_back(table("grid",
                                 "Lists of values: one job for each combination. A key is any key of the job.",
                                 TableSchema::Form::axes));
@@ -312,7 +329,7 @@ const TableSchema& schema_of(const std::string& path) {
 
 std::optional<HyperParameter> find_hyper_parameter(const std::string& name) {
   std::optional<HyperParameter> found;
-  for (const std::string table : {"", "optimizer", "schedule"}) {
+  for (const std::string table : {"", "optimizer", "schedule", "lora"}) {
     for (const KeySchema& key : schema_of(table.empty() ? "job" : "job." + table).keys) {
       const HyperParameter candidate{table, &key};
       if (candidate.name() == "name") continue;
@@ -327,7 +344,7 @@ std::optional<HyperParameter> find_hyper_parameter(const std::string& name) {
 
 std::vector<std::string> hyper_parameter_names() {
   std::vector<std::string> names;
-  for (const std::string table : {"", "optimizer", "schedule"}) {
+  for (const std::string table : {"", "optimizer", "schedule", "lora"}) {
     for (const KeySchema& key : schema_of(table.empty() ? "job" : "job." + table).keys) {
       if (table.empty() && key.name == "name") continue;
       const bool short_name_will_do = find_hyper_parameter(key.name).has_value();

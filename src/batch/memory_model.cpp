@@ -111,12 +111,16 @@ ParameterCounts trained_counts(const Job& job) {
   ParameterCounts counts = parameter_counts(job.model);
   if (trains_all(job)) return counts;
   const std::int64_t whole_table = counts.head_table;
-  const bool tied = counts.head < counts.head_table;
+  const bool tied = counts.head < whole_table;
   counts = counted(job, [&](const ParameterFact& one) {
     return (is_trained(job, one.name) ? one.num_elements() : 0) + adapter_elements(job, one);
   });
-  // The table is the largest of its layer: where it is frozen, less than it is trained there.
-  counts.head_table = (tied ? counts.embedding : counts.head) >= whole_table ? whole_table : 0;
+  const int table_layer = tied ? 0 : job.model.num_layers + 1;
+  for (const ParameterFact& one : parameters_of(job.model)) {
+    if (one.layer != table_layer || one.num_elements() != whole_table) continue;
+    if (is_trained(job, one.name)) counts.head_table = whole_table;
+    break;  // a table of positions may be as large, and comes behind it
+  }
   return counts;
 }
 

@@ -18,6 +18,7 @@
 #include "saturn/base/files.h"
 #include "saturn/base/nearest.h"
 #include "saturn/batch/check_devices.h"
+#include "saturn/batch/fine_tune.h"
 #include "saturn/batch/technique_spec.h"
 
 namespace saturn::batch {
@@ -242,6 +243,7 @@ class BatchReader {
               faults_);
     read_part(point, "optimizer", job.optimizer, job, whose);
     read_part(point, "schedule", job.schedule, job, whose);
+    if (point.table.find("lora") != nullptr) read_part(point, "lora", job.lora.emplace(), job, whose);
     constexpr double kLionsSecondBeta = 0.99;  // as published
     if (job.optimizer.kind == "lion" && !job.positions.contains("optimizer.betas"))
       job.optimizer.beta2 = kLionsSecondBeta;
@@ -255,6 +257,7 @@ class BatchReader {
     if (model_known && data != nullptr && data->usable) {
       job.model = with_data(std::move(job.model), data->source, job.new_head);
     }
+    if (job.lora) settle_lora(job, model_known, whose);
     check_choices(job, batch_.libraries, faults_);
     for (const TechniqueLibrary& library : batch_.libraries) {
       if (job.techniques.empty() ||
@@ -332,6 +335,36 @@ class BatchReader {
     if (!it->second) return false;
     draft.job.model = *it->second;
     return true;
+  }
+
+  // Where it starts, and the usual targets of the model's family.
+  void settle_lora(Job& job, bool model_known, const std::string& whose) {
+    Lora& lora = *job.lora;
+    if (lora.targets.empty() && model_known) lora.targets = usual_targets(job.model.family);
+    if (!lora.start.empty()) {
+      const std::string directory = join_path(base_directory_, lora.start);
+      Result<Lora> stored = read_adapter_config(directory, job.model.family);
+      if (!stored.ok()) {
+        for (const Diagnostic& fault : stored.faults())
+          faults_.add(job.position_of("lora.start"), whose + "lora: " + fault.where + ": " + fault.what,
+                      fault.expected,
+                      fault.fix.empty() ? "give the path of PEFT's files, relative to this file" : fault.fix);
+        return;
+      }
+      std::error_code error;
+      stored->start = std::filesystem::absolute(directory, error).lexically_normal().string();
+      const auto differs = [&](const char* key, bool same) {
+        if (same || !job.positions.contains(std::string("lora.") + key)) return;
+        faults_.add(job.position_of(std::string("lora.") + key),
+                    whose + "lora: " + key + " is not that of the adapter in " + directory,
+                    "what its " + std::string(kAdapterConfig) + " says", std::string("remove ") + key);
+      };
+      differs("rank", lora.rank == stored->rank);
+      differs("alpha", lora.alpha == stored->alpha);
+      std::sort(lora.targets.begin(), lora.targets.end());
+      differs("targets", lora.targets == stored->targets);
+      lora = *stored;
+    }
   }
 
   const ReadData* find_data(const Job& job, const std::string& whose) {

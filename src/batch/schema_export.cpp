@@ -92,7 +92,7 @@ Json axes_schema(const TableSchema& table) {
     if (table.find_key(name) == nullptr) properties[name] = axis_of(*key);
     if (key->name() != name) properties[key->name()] = axis_of(*key);
   }
-  for (const char* part : {"optimizer", "schedule"}) {
+  for (const char* part : {"optimizer", "schedule", "lora"}) {
     Json inner = Json::object();
     for (const KeySchema& key : schema_of(std::string("job.") + part).keys)
       inner[key.name] = axis_of({part, &key});

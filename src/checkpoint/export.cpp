@@ -13,6 +13,7 @@
 #include "saturn/base/files.h"
 #include "saturn/base/json.h"
 #include "saturn/base/nearest.h"
+#include "saturn/batch/fine_tune.h"
 #include "saturn/checkpoint/shelf.h"
 #include "saturn/checkpoint/stored.h"
 
@@ -143,7 +144,65 @@ Result<std::vector<formats::SmallFile>> small_files(const std::string& directory
   return files;
 }
 
-// Names and shapes of the checkpoint's weights must be those of the model.
+// ---- adapters
+
+constexpr std::string_view kMapIn = ".lora_A.weight", kMapOut = ".lora_B.weight";
+
+bool is_of_adapter(const std::string& name) {
+  return name.ends_with(kMapIn) || name.ends_with(kMapOut);
+}
+
+/// How an adapter's maps change a weight.
+struct AdapterRule {
+  float scale = 0.0F;
+  bool transposed = false;  ///< weights lie as [inputs, outputs]
+};
+
+Result<AdapterRule> read_rule(const std::string& directory) {
+  const std::string path = join_path(directory, batch::kAdapterConfig);
+  SATURN_TRY(const std::string text, read_whole(path, kLargestSmallFile));
+  SATURN_TRY(const Json config, parse_json(text, path));
+  Diagnostics faults;
+  JsonReader reader(config, path, "", faults);
+  const double alpha = reader.number("lora_alpha");
+  const double rank = reader.number("r");
+  AdapterRule rule{.scale = static_cast<float>(alpha / rank),
+                   .transposed = reader.boolean_or("fan_in_fan_out", false)};
+  if (!faults.empty()) return faults;
+  return rule;
+}
+
+Result<void> read_all(Stored& checkpoint, const Tensor& tensor, std::vector<float>& into) {
+  return checkpoint.read_rows(tensor, 0, tensor.shape.empty() ? 1 : tensor.shape[0], into);
+}
+
+/// Adds to `values`, the weight `name` of the checkpoint, what its adapter gives; nothing where it has none.
+Result<void> merge_adapter(Stored& checkpoint, const std::string& name, const AdapterRule& rule,
+                           std::vector<float>& values) {
+  const std::string module = name.substr(0, name.rfind('.'));
+  const Tensor* const in = checkpoint.find("weight", module + std::string(kMapIn));
+  const Tensor* const out = checkpoint.find("weight", module + std::string(kMapOut));
+  if (in == nullptr || out == nullptr || !name.ends_with(".weight")) return {};
+  std::vector<float> a, b;
+  SATURN_TRY_VOID(read_all(checkpoint, *in, a));
+  SATURN_TRY_VOID(read_all(checkpoint, *out, b));
+  const auto rank = static_cast<std::size_t>(in->shape.at(0));
+  const auto num_inputs = static_cast<std::size_t>(in->shape.at(1));
+  const auto num_outputs = static_cast<std::size_t>(out->shape.at(0));
+  if (values.size() != num_inputs * num_outputs || b.size() != num_outputs * rank)
+    return Diagnostic{.where = name, .what = "its adapter has another shape", .expected = "one that fits"};
+  std::vector<float> row(num_inputs);  // of B A
+  for (std::size_t o = 0; o < num_outputs; ++o) {
+    std::fill(row.begin(), row.end(), 0.0F);
+    for (std::size_t r = 0; r < rank; ++r)
+      for (std::size_t i = 0; i < num_inputs; ++i) row[i] += b[o * rank + r] * a[r * num_inputs + i];
+    for (std::size_t i = 0; i < num_inputs; ++i)
+      values[rule.transposed ? i * num_outputs + o : o * num_inputs + i] += rule.scale * row[i];
+  }
+  return {};
+}
+
+// Names and shapes of the checkpoint's weights must be those of the model; adapters are apart.
 Result<void> check_same_tensors(const formats::Safetensors& model, const Stored& checkpoint,
                                 const std::string& where) {
   Diagnostics faults;
@@ -152,7 +211,7 @@ Result<void> check_same_tensors(const formats::Safetensors& model, const Stored&
   };
   std::size_t num_weights = 0;
   for (const Tensor& tensor : checkpoint.manifest().tensors) {
-    if (tensor.role != "weight" && tensor.role != "buffer") continue;
+    if ((tensor.role != "weight" && tensor.role != "buffer") || is_of_adapter(tensor.name)) continue;
     ++num_weights;
     const StoredTensor* const own = model.find(tensor.name);
     if (own == nullptr || own->shape != tensor.shape)
@@ -165,13 +224,59 @@ Result<void> check_same_tensors(const formats::Safetensors& model, const Stored&
   return {};
 }
 
+Result<Exported> export_adapter(const ExportRequest& request) {
+  const std::string path = join_path(request.adapter_directory, batch::kAdapterFile);
+  SATURN_TRY(const formats::Safetensors adapter, formats::Safetensors::open(path));
+  SATURN_TRY(std::string config,
+             read_whole(join_path(request.adapter_directory, batch::kAdapterConfig), kLargestSmallFile));
+  std::optional<Stored> checkpoint;
+  if (!request.checkpoint.empty()) {
+    SATURN_TRY_VOID(verify(request.checkpoint));
+    SATURN_TRY(checkpoint, Stored::open(request.checkpoint));
+  }
+  Exported exported;
+  std::vector<StoredTensor> tensors = adapter.tensors();
+  for (StoredTensor& tensor : tensors) {
+    exported.num_parameters += elements(tensor.shape);
+    tensor.dtype = request.dtype;
+  }
+  exported.num_tensors = static_cast<std::int64_t>(tensors.size());
+  std::vector<std::string> contents;  // small: all are made before anything is written
+  std::vector<float> values;
+  const std::size_t prefix = batch::peft_name("").size();
+  for (const StoredTensor& stored : adapter.tensors()) {
+    if (!checkpoint) {
+      SATURN_TRY_VOID(widen(stored, values));
+    } else {
+      const Tensor* const tensor = checkpoint->find("weight", stored.name.substr(prefix));
+      if (tensor == nullptr || tensor->shape != stored.shape)
+        return Diagnostic{.where = request.checkpoint,
+                          .what = in_quotes(stored.name.substr(prefix)) + " is not in it",
+                          .expected = "the tensors of the job's adapter"};
+      SATURN_TRY_VOID(read_all(*checkpoint, *tensor, values));
+    }
+    SATURN_TRY_VOID(narrow(stored.name, values, request.dtype, contents.emplace_back()));
+  }
+  SATURN_TRY_VOID(make_directories(request.into));
+  SATURN_TRY_VOID(
+      formats::write_safetensors(join_path(request.into, batch::kAdapterFile), tensors,
+                                 [&](std::size_t index) { return std::string_view(contents[index]); }));
+  SATURN_TRY_VOID(write_whole(join_path(request.into, batch::kAdapterConfig), config));
+  return exported;
+}
+
 }  // namespace
 
 Result<Exported> export_model(const ExportRequest& request) {
   SATURN_TRY_VOID(check_target(request.into));
+  if (request.only_adapter) return export_adapter(request);
   SATURN_TRY(const formats::Safetensors model, formats::Safetensors::open(request.model_directory));
   SATURN_TRY(std::vector<formats::SmallFile> files, small_files(request.model_directory, request.dtype));
   std::optional<Stored> checkpoint;
+  std::optional<AdapterRule> rule;
+  if (!request.checkpoint.empty() && !request.adapter_directory.empty()) {
+    SATURN_TRY(rule, read_rule(request.adapter_directory));
+  }
   if (!request.checkpoint.empty()) {
     SATURN_TRY_VOID(verify(request.checkpoint));
     SATURN_TRY(checkpoint, Stored::open(request.checkpoint));
@@ -194,7 +299,8 @@ Result<Exported> export_model(const ExportRequest& request) {
     if (checkpoint) {
       const Tensor* tensor = checkpoint->find("weight", stored.name);
       if (tensor == nullptr) tensor = checkpoint->find("buffer", stored.name);
-      read = checkpoint->read_rows(*tensor, 0, tensor->shape.empty() ? 1 : tensor->shape[0], values);
+      read = read_all(*checkpoint, *tensor, values);
+      if (read.ok() && rule) read = merge_adapter(*checkpoint, stored.name, *rule, values);
     } else {
       read = widen(stored, values);
       model.forget(stored);

@@ -1,9 +1,12 @@
 // saturn export: a job's model as other programs load it, its final weights or those of a checkpoint.
 
+#include <filesystem>
+
 #include "cli/command.h"
 #include "saturn/base/files.h"
 #include "saturn/base/nearest.h"
 #include "saturn/base/units.h"
+#include "saturn/batch/fine_tune.h"
 #include "saturn/checkpoint/export.h"
 #include "saturn/checkpoint/shelf.h"
 #include "saturn/journal/run_directory.h"
@@ -18,6 +21,7 @@ struct ExportArgs {
   std::string dtype = "fp32";
   std::optional<std::int64_t> step;
   bool best = false;
+  bool adapter = false;
 
   void declare(Options& options) {
     options.positional("RUN", directory, "the run directory, such as runs/sweep");
@@ -26,6 +30,7 @@ struct ExportArgs {
     options.option("--dtype", "TYPE", dtype, "fp32, bf16 or fp16", "fp32");
     options.option("--step", "N", step, "the weights of the checkpoint of this step", "the final weights");
     options.flag("--best", best, "the weights of the checkpoint with the lowest validation loss");
+    options.flag("--adapter", adapter, "of a job with [job.lora]: the adapter alone, as PEFT loads it");
   }
 
   Result<int> run(const Context& context) const {
@@ -67,6 +72,17 @@ struct ExportArgs {
     }
     checkpoint::ExportRequest request{
         .model_directory = join_path(job_directory, "model"), .checkpoint = {}, .into = into};
+    const std::string adapter_directory = join_path(job_directory, "adapter");
+    std::error_code ignored;
+    if (std::filesystem::exists(join_path(adapter_directory, batch::kAdapterConfig), ignored)) {
+      request.adapter_directory = adapter_directory;
+    } else if (adapter) {
+      return Diagnostic{.where = job_directory,
+                        .what = "job " + in_quotes(job) + " trained no adapter",
+                        .expected = "a job with [job.lora]",
+                        .fix = "leave --adapter out"};
+    }
+    request.only_adapter = adapter;
     if (dtype == "bf16") {
       request.dtype = formats::Dtype::bf16;
     } else if (dtype == "fp16") {

@@ -26,6 +26,12 @@ float normal(std::uint64_t key, std::int64_t i) {
   return static_cast<float>(radius * (i % 2 == 0 ? std::cos(angle) : std::sin(angle)));
 }
 
+/// Element `i` of numbers from -1 to 1.
+float uniform(std::uint64_t key, std::int64_t i) {
+  const std::uint64_t bits = mix_key(key, static_cast<std::uint64_t>(i));
+  return static_cast<float>((static_cast<double>(bits >> 32) + 0.5) * 0x1.0p-31 - 1.0);
+}
+
 }  // namespace
 
 Result<void> RandomWeights::read(const Parameter& parameter, std::int64_t first_element, at::Tensor out) {
@@ -42,6 +48,13 @@ Result<void> RandomWeights::read(const Parameter& parameter, std::int64_t first_
       const auto scale = static_cast<float>(parameter.initial.standard_deviation);
       float* values = out.data_ptr<float>();
       for (std::int64_t i = 0; i < out.numel(); ++i) values[i] = scale * normal(key, first_element + i);
+      break;
+    }
+    case Initial::Kind::uniform: {
+      const std::uint64_t key = mix_key(seed_, hash_of(parameter.name));
+      const auto bound = static_cast<float>(parameter.initial.bound);
+      float* values = out.data_ptr<float>();
+      for (std::int64_t i = 0; i < out.numel(); ++i) values[i] = bound * uniform(key, first_element + i);
       break;
     }
   }

@@ -41,8 +41,8 @@ class Placed {
   Placed(const Layer& layer, c10::ScalarType type, c10::Device device) : parameters_(layer.parameters()) {
     for (const ParameterPtr& parameter : parameters_)
       // Values do not matter for time, but for being ordinary numbers.
-      parameter->value =
-          at::full(parameter->shape, 0.01, at::TensorOptions(device).dtype(type)).requires_grad_(true);
+      parameter->value = at::full(parameter->shape, 0.01, at::TensorOptions(device).dtype(type))
+                             .requires_grad_(parameter->trains);
   }
   ~Placed() {
     for (const ParameterPtr& parameter : parameters_) parameter->value = at::Tensor();
@@ -59,6 +59,7 @@ struct Likeness {
   std::type_index type;
   std::vector<std::vector<std::int64_t>> shapes;
   std::vector<std::int64_t> input;
+  std::vector<bool> trains = {};
 
   bool operator==(const Likeness&) const = default;
 };
@@ -88,7 +89,7 @@ Measured measure(Layer& layer, Head* head, const at::Tensor& input, const at::Te
     measured.cost.kept_bytes = std::max<std::int64_t>(0, allocated_bytes(device) - before_bytes);
     const at::Tensor gradient = head != nullptr ? at::Tensor() : at::ones_like(y);
     const double again_s = now_s();
-    torch::autograd::backward({y}, {gradient});
+    if (y.requires_grad()) torch::autograd::backward({y}, {gradient});
     synchronize(device);
     times_s.push_back(middle_s - start_s + now_s() - again_s);
     for (const ParameterPtr& parameter : layer.parameters()) parameter->value.mutable_grad() = at::Tensor();
@@ -112,7 +113,7 @@ std::vector<batch::LayerCost> measure_layers(Model& model, const batch::Job& job
     return one.narrow(0, 0, 1).repeat(repeats).to(device);
   };
   const batch::Rates rates = batch::rates_of(device.is_cuda() ? "gpu" : "cpu", job.precision);
-  const std::int64_t state_bytes = batch::state_bytes_per_parameter(job).all();
+  const batch::StateBytes state = batch::state_bytes_per_parameter(job);
   at::Tensor activation = rows_of(example.inputs);
   const at::Tensor targets = rows_of(example.targets);
 
@@ -122,7 +123,10 @@ std::vector<batch::LayerCost> measure_layers(Model& model, const batch::Job& job
   std::vector<at::Tensor> outputs;         // of each kind
   for (const auto& layer : model.layers) {
     Likeness likeness{.type = typeid(*layer), .shapes = {}, .input = activation.sizes().vec()};
-    for (const ParameterPtr& parameter : layer->parameters()) likeness.shapes.push_back(parameter->shape);
+    for (const ParameterPtr& parameter : layer->parameters()) {
+      likeness.shapes.push_back(parameter->shape);
+      likeness.trains.push_back(parameter->trains);
+    }
     const auto same = std::find(kinds.begin(), kinds.end(), likeness);
     if (same != kinds.end()) {
       // The output of a layer like this one is at hand in `outputs`: its shape is all that matters.
@@ -139,7 +143,7 @@ std::vector<batch::LayerCost> measure_layers(Model& model, const batch::Job& job
     costs.push_back(measured.cost);
     batch::LayerCost& cost = costs.back();
     for (const ParameterPtr& parameter : layer->parameters())
-      cost.state_bytes += state_bytes * parameter->num_elements();
+      cost.state_bytes += (parameter->trains ? state.all() : state.held()) * parameter->num_elements();
     outputs.push_back(measured.output);
     if (is_head) break;
     cost.send_s =

@@ -3,6 +3,7 @@
 #include "saturn/train/model.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "saturn/base/check.h"
 
@@ -22,6 +23,38 @@ ParameterPtr Layer::share(ParameterPtr parameter) {
   parameters_.push_back(parameter);
   ++parameter->num_users;
   return parameter;
+}
+
+void Layer::adapt(const ParameterPtr& target, std::int64_t rank, double scale) {
+  const auto at = std::find(parameters_.begin(), parameters_.end(), target);
+  SATURN_CHECK(at != parameters_.end() && target->outputs >= 0 && target->num_users == 1 && !target->adapter,
+               "an adapter is put beside a linear map of the layer, once");
+  const auto outputs = static_cast<std::size_t>(target->outputs);
+  const std::int64_t num_inputs = target->shape[1 - outputs];
+  const std::string module = target->name.substr(0, target->name.rfind('.'));
+  const Split whole;
+  const auto along = [&](int dimension) {
+    return Split{.dimension = dimension, .num_blocks = target->split.num_blocks};
+  };
+  const bool by_outputs = target->split.dimension == target->outputs;
+  const bool by_inputs = target->split.dimension >= 0 && !by_outputs;
+  // As PEFT begins: a uniform map in, so that its outputs vary as a linear layer's do, and nothing out.
+  Parameter a{
+      .name = module + ".lora_A.weight",
+      .shape = {rank, num_inputs},
+      .initial = {.kind = Initial::Kind::uniform, .bound = 1.0 / std::sqrt(static_cast<double>(num_inputs))},
+      .num_users = 1,
+      .split = by_inputs ? along(1) : whole,
+      .of_adapter = true};
+  Parameter b{.name = module + ".lora_B.weight",
+              .shape = {target->shape[outputs], rank},
+              .num_users = 1,
+              .split = by_outputs ? along(0) : whole,
+              .of_adapter = true};
+  target->adapter = {.a = std::make_shared<Parameter>(std::move(a)),
+                     .b = std::make_shared<Parameter>(std::move(b)),
+                     .scale = scale};
+  parameters_.insert(at, {target->adapter->a, target->adapter->b});
 }
 
 std::vector<ParameterPtr> Model::parameters() const {

@@ -61,7 +61,7 @@ void PipelineStage::backward(Passage& passage, bool last) {
   if (last) placement_.expect_last_backward();
   if (is_last())
     torch::autograd::backward({passage.output}, {});
-  else
+  else if (passage.output.requires_grad())  // not where the first stage trains nothing
     torch::autograd::backward({passage.output}, {passage.gradient});
   // The gradient came, so the output has arrived where it came from.
   passage.sending_output.wait();

@@ -16,14 +16,15 @@ namespace {
 
 std::vector<OptimizedTensor> optimized_of(const Placement& placement) {
   std::vector<OptimizedTensor> all;
-  for (const HeldTensor& held : placement.held()) all.push_back({held.weight, held.parameter->decays});
+  for (const HeldTensor& held : placement.held())
+    if (held.parameter->trains) all.push_back({held.weight, held.parameter->decays});
   return all;
 }
 
 std::vector<at::Tensor> gradients_of(const Placement& placement, bool primary_only) {
   std::vector<at::Tensor> all;
   for (const HeldTensor& held : placement.held())
-    if (!primary_only || held.primary) all.push_back(held.gradient);
+    if (held.parameter->trains && (!primary_only || held.primary)) all.push_back(held.gradient);
   return all;
 }
 
@@ -89,7 +90,7 @@ Result<void> check_splits(const Model& model, const batch::ModelSpec& spec, int 
 void sum_shared_gradients(const Placement& placement, const TensorGroup& group) {
   std::vector<at::Tensor> shared;
   for (const HeldTensor& held : placement.held())
-    if (held.parameter->split.dimension < 0) shared.push_back(held.gradient);
+    if (held.parameter->trains && held.parameter->split.dimension < 0) shared.push_back(held.gradient);
   group.sum(shared);
 }
 
@@ -212,7 +213,10 @@ Result<EvaluationSums> PlacedTechnique::evaluate(const MicroBatches& batches) {
 
 Result<void> PlacedTechnique::for_each_state(const StateVisitor& visit) {
   const std::vector<HeldTensor>& held = placement_->held();
+  std::size_t num_trained = 0;  // the optimiser's tensors are those of what is trained
   for (std::size_t i = 0; i < held.size(); ++i) {
+    const bool trains = held[i].parameter->trains;
+    const std::size_t of_optimizer = trains ? num_trained++ : 0;
     for (const Box& box : held[i].part.boxes) {
       StateTensor state{.name = held[i].parameter->name,
                         .role = "weight",
@@ -221,9 +225,10 @@ Result<void> PlacedTechnique::for_each_state(const StateVisitor& visit) {
                         .piece = box.of(held[i].weight),
                         .primary = held[i].primary};
       SATURN_TRY_VOID(visit(state));
+      if (!trains) continue;
       for (const OptimizerState& own : optimizer_->optimizer().state()) {
         state.role = own.role;
-        state.piece = box.of(own.tensors[i]);
+        state.piece = box.of(own.tensors[of_optimizer]);
         SATURN_TRY_VOID(visit(state));
       }
     }

@@ -1,16 +1,22 @@
 // Weights of Hugging Face directories: into a model's parameters, and out again.
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <mutex>
 
 #include "saturn/base/check.h"
+#include "saturn/base/files.h"
 #include "saturn/base/nearest.h"
+#include "saturn/batch/fine_tune.h"
 #include "saturn/formats/safetensors.h"
 #include "saturn/train/model.h"
+#include "train/read_stored.h"
 
 namespace saturn::train {
 namespace {
@@ -35,17 +41,19 @@ std::string listed_briefly(std::vector<std::string> names) {
 template <class Element>
 void widen(const char* from, float* to, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) {
-    Element element;  // by memcpy: a file does not always align its tensors
+    Element element;
     std::memcpy(&element, from + i * static_cast<std::int64_t>(sizeof element), sizeof element);
     to[i] = static_cast<float>(element);
   }
 }
 
-bool is_weight_dtype(Dtype dtype) {
-  return dtype == Dtype::f32 || dtype == Dtype::f16 || dtype == Dtype::bf16 || dtype == Dtype::f64;
+void widen(Dtype dtype, const char* from, float* to, std::int64_t count) {
+  if (dtype == Dtype::f16) return widen<c10::Half>(from, to, count);
+  if (dtype == Dtype::bf16) return widen<c10::BFloat16>(from, to, count);
+  widen<double>(from, to, count);
 }
 
-/// Parameters read from mapped files, a range at a time, widened or narrowed to fp32.
+/// Parameters read from files, a range at a time, widened or narrowed to fp32.
 class StoredWeights final : public WeightSource {
  public:
   /// `others`: for parameters that `tensors` lacks.
@@ -55,28 +63,10 @@ class StoredWeights final : public WeightSource {
 
   Result<void> read(const Parameter& parameter, std::int64_t first_element, at::Tensor out) override {
     if (others_ && !tensors_.contains(parameter.name)) return others_->read(parameter, first_element, out);
-    const StoredTensor& stored = *tensors_.at(parameter.name);
-    const std::int64_t count = out.numel();
     SATURN_CHECK(out.is_contiguous() && out.scalar_type() == at::kFloat, "weights are read into fp32");
-    SATURN_CHECK(first_element + count <= parameter.num_elements(), "a range lies within its parameter");
-    const char* const from =
-        stored.bytes.data() + first_element * static_cast<std::int64_t>(formats::size_of(stored.dtype));
-    float* const to = out.mutable_data_ptr<float>();
-    switch (stored.dtype) {
-      case Dtype::f16:
-        widen<c10::Half>(from, to, count);
-        break;
-      case Dtype::bf16:
-        widen<c10::BFloat16>(from, to, count);
-        break;
-      case Dtype::f64:
-        widen<double>(from, to, count);
-        break;
-      default:
-        std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
-    }
-    if (first_element + count == parameter.num_elements()) files_.forget(stored);
-    return {};
+    SATURN_CHECK(first_element + out.numel() <= parameter.num_elements(),
+                 "a range lies within its parameter");
+    return read_stored(files_, *tensors_.at(parameter.name), first_element, out);
   }
 
  private:
@@ -99,6 +89,40 @@ bool is_ignored(const Model& model, const std::string& name) {
 
 }  // namespace
 
+bool is_weight_dtype(Dtype dtype) {
+  return dtype == Dtype::f32 || dtype == Dtype::f16 || dtype == Dtype::bf16 || dtype == Dtype::f64;
+}
+
+// By all threads of this rank, a piece at a time: fp32 straight into place, others by way of a buffer.
+Result<void> read_stored(const formats::Safetensors& files, const StoredTensor& stored,
+                         std::int64_t first_element, at::Tensor out) {
+  constexpr std::int64_t kPiece = std::int64_t{1} << 20;  // elements
+  const auto element_size = static_cast<std::int64_t>(formats::size_of(stored.dtype));
+  float* const into = out.mutable_data_ptr<float>();
+  const std::int64_t count = out.numel();
+  const bool in_place = stored.dtype == Dtype::f32;
+  std::mutex mutex;
+  Result<void> all;
+  at::parallel_for(0, (count + kPiece - 1) / kPiece, 1, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<char> buffer;
+    for (std::int64_t piece = begin; piece < end; ++piece) {
+      const std::int64_t first = piece * kPiece;
+      const std::int64_t size = std::min(kPiece, count - first);
+      const auto bytes = static_cast<std::size_t>(size * element_size);
+      if (!in_place) buffer.resize(bytes);
+      char* const raw = in_place ? reinterpret_cast<char*>(into + first) : buffer.data();
+      const Result<void> read =
+          files.read(stored, static_cast<std::uint64_t>((first_element + first) * element_size), raw, bytes);
+      if (read.ok() && !in_place) widen(stored.dtype, raw, into + first, size);
+      if (read.ok()) continue;
+      const std::lock_guard lock(mutex);
+      all = read.faults();
+      return;
+    }
+  });
+  return all;
+}
+
 Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std::string& directory,
                                                    std::unique_ptr<WeightSource> new_head) {
   SATURN_TRY(formats::Safetensors files, formats::Safetensors::open(directory));
@@ -112,7 +136,7 @@ Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std
   std::vector<ParameterPtr> wanted = model.parameters();
   for (const ParameterPtr& buffer : model.buffers()) wanted.push_back(buffer);
   for (const ParameterPtr& parameter : wanted) {
-    if (is_made_anew(parameter->name)) continue;
+    if (parameter->of_adapter || is_made_anew(parameter->name)) continue;
     const StoredTensor* stored = find_stored(files, model, parameter->name);
     if (stored == nullptr) {
       missing.push_back(parameter->name);
@@ -158,21 +182,78 @@ Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std
       std::make_unique<StoredWeights>(std::move(files), std::move(tensors), std::move(new_head)));
 }
 
-Result<void> write_weights(const Model& model, const WeightOf& weight_of, const std::string& directory) {
+namespace {
+
+/// What is written beside a model that has adapters: their maps, and the weights that were trained whole.
+class AdapterFile {
+ public:
+  explicit AdapterFile(const Model& model) : model_(model) {}
+
+  void take(const Parameter& parameter, const at::Tensor& weight) {
+    if (model_.adapter_config.is_null() || !parameter.trains) return;
+    kept_.emplace(parameter.name, weight.clone());
+  }
+
+  /// `weight` of `parameter` as its layer sees it.
+  at::Tensor merged(const Parameter& parameter, const at::Tensor& weight) const {
+    if (!parameter.adapter) return weight;
+    const Adapter& adapter = *parameter.adapter;
+    const at::Tensor product = at::mm(kept_.at(adapter.b->name), kept_.at(adapter.a->name));
+    return at::add(weight, parameter.outputs == 1 ? product.t() : product, adapter.scale);
+  }
+
+  Result<void> write(const std::string& directory) const {
+    if (model_.adapter_config.is_null()) return {};
+    SATURN_TRY_VOID(make_directories(directory));
+    std::vector<StoredTensor> tensors;
+    std::vector<const at::Tensor*> values;
+    for (const auto& [name, weight] : kept_) {
+      tensors.push_back(
+          {.name = batch::peft_name(name), .dtype = Dtype::f32, .shape = weight.sizes().vec(), .bytes = {}});
+      values.push_back(&weight);
+    }
+    SATURN_TRY_VOID(formats::write_safetensors(
+        join_path(directory, batch::kAdapterFile), tensors, [&](std::size_t index) {
+          const at::Tensor& value = *values[index];
+          return std::string_view(static_cast<const char*>(value.const_data_ptr()), value.nbytes());
+        }));
+    return write_whole(join_path(directory, batch::kAdapterConfig), to_text(model_.adapter_config));
+  }
+
+ private:
+  const Model& model_;
+  std::map<std::string, at::Tensor> kept_;  // by the parameter's name
+};
+
+}  // namespace
+
+Result<void> write_weights(const Model& model, const WeightOf& weight_of, const std::string& directory,
+                           const std::string& adapter_directory) {
   std::vector<StoredTensor> tensors;
   std::vector<ParameterPtr> all = model.parameters();
   for (const ParameterPtr& buffer : model.buffers()) all.push_back(buffer);
   for (const ParameterPtr& parameter : all)
-    tensors.push_back({.name = parameter->name, .dtype = Dtype::f32, .shape = parameter->shape, .bytes = {}});
-  at::Tensor held;  // until the next tensor is asked for
-  const formats::TensorBytes bytes_of = [&](std::size_t index) {
-    held = weight_of(index).contiguous();
-    SATURN_CHECK(held.is_cpu() && held.scalar_type() == at::kFloat,
-                 "weights are written in fp32 from the CPU");
+    if (!parameter->of_adapter)
+      tensors.push_back(
+          {.name = parameter->name, .dtype = Dtype::f32, .shape = parameter->shape, .bytes = {}});
+  AdapterFile adapters(model);
+  std::size_t next = 0;  // of `all`; an adapter's maps come before the weight that they change
+  at::Tensor held;       // until the next tensor is asked for
+  const formats::TensorBytes bytes_of = [&](std::size_t) {
+    for (bool written = false; !written; ++next) {
+      const Parameter& parameter = *all[next];
+      held = weight_of(next).contiguous();
+      SATURN_CHECK(held.is_cpu() && held.scalar_type() == at::kFloat,
+                   "weights are written in fp32 from the CPU");
+      adapters.take(parameter, held);
+      written = !parameter.of_adapter;
+      if (written) held = adapters.merged(parameter, held).contiguous();
+    }
     return std::string_view(static_cast<const char*>(held.const_data_ptr()), held.nbytes());
   };
-  return formats::write_safetensors_directory(directory, tensors, bytes_of,
-                                              {{"config.json", to_text(model.config)}});
+  SATURN_TRY_VOID(formats::write_safetensors_directory(directory, tensors, bytes_of,
+                                                       {{"config.json", to_text(model.config)}}));
+  return adapter_directory.empty() ? Result<void>() : adapters.write(adapter_directory);
 }
 
 }  // namespace saturn::train

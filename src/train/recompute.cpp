@@ -74,14 +74,18 @@ RunOfInput run_of(Layer& layer, const StepContext& context) {
 }
 
 at::Tensor recomputed(RunOfInput run, const at::Tensor& input, const std::vector<at::Tensor>& weights) {
-  if (!at::GradMode::is_enabled()) return run(input, /*again=*/false);
+  variable_list trained;
+  for (const at::Tensor& weight : weights)
+    if (weight.requires_grad()) trained.push_back(weight);
+  if (!at::GradMode::is_enabled() || (trained.empty() && !input.requires_grad()))
+    return run(input, /*again=*/false);
   at::Tensor output;
   {
     const at::NoGradGuard no_graph;
     output = run(input, /*again=*/false).detach();
   }
-  const auto node = std::make_shared<Recompute>(std::move(run), input, weights);
-  variable_list sources = weights;
+  const auto node = std::make_shared<Recompute>(std::move(run), input, trained);
+  variable_list sources = std::move(trained);
   sources.insert(sources.begin(), input);
   node->set_next_edges(torch::autograd::collect_next_edges(sources));
   torch::autograd::set_history(output, node);

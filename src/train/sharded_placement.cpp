@@ -41,6 +41,7 @@ struct ShardedPlacement::Unit {
 
   std::vector<ParameterPtr> parameters;
   FlatLayout layout;
+  bool trains = true;  ///< all of its parameters do, or none
   std::size_t first_layer = 0, last_layer = 0;
   int num_layers = 0;
 
@@ -80,20 +81,22 @@ class ShardedPlacement::LayerNode final : public torch::autograd::Node {
   variable_list apply(variable_list&& gradients) override {
     SATURN_CHECK(input_.defined(), "a layer runs backward once for each forward");
     placement_.before_backward(layer_);
+    const std::vector<ParameterPtr>& parameters = placement_.layer(layer_).parameters();
     variable_list asked;
     if (input_.requires_grad()) asked.push_back(input_);
-    for (const ParameterPtr& parameter : placement_.layer(layer_).parameters())
-      asked.push_back(parameter->value);
+    for (const ParameterPtr& parameter : parameters)
+      if (parameter->trains) asked.push_back(parameter->value);
     if (!output_.defined()) run(/*keep_graph=*/true, /*again=*/true);
     variable_list given = torch::autograd::grad({output_}, asked, {gradients[0]}, /*retain_graph=*/false,
                                                 /*create_graph=*/false, /*allow_unused=*/true);
+    auto next = given.begin();
     at::Tensor of_input;
-    if (input_.requires_grad()) {
-      of_input = given.front();
-      given.erase(given.begin());
-    }
+    if (input_.requires_grad()) of_input = std::move(*next++);
+    variable_list of_parameters(parameters.size());
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+      if (parameters[i]->trains) of_parameters[i] = std::move(*next++);
     release_variables();
-    placement_.after_backward(layer_, std::move(given));
+    placement_.after_backward(layer_, std::move(of_parameters));
     return {of_input};
   }
 
@@ -113,7 +116,8 @@ class ShardedPlacement::LayerNode final : public torch::autograd::Node {
 
 // Layers that share a parameter are one unit, except where another stage has that parameter too: both stages
 // must hold the same range of it, so it is a unit of its own. So, under a tensor group, is what its ranks all
-// have whole: their slices of the rest may differ in size.
+// have whole: their slices of the rest may differ in size. What is frozen is apart from what is trained: it
+// has no gradient to reduce.
 ShardedPlacement::ShardedPlacement(PlacementContext context, bool reshard_after_forward)
     : Placement(context), reshard_after_forward_(reshard_after_forward) {
   const std::size_t num_layers = context_.end_layer - context_.first_layer;
@@ -147,25 +151,32 @@ ShardedPlacement::ShardedPlacement(PlacementContext context, bool reshard_after_
 
   for (std::size_t first = 0; first < num_layers; ++first) {
     if (number[first] != first) continue;
-    std::vector<std::size_t> layers;
-    std::vector<ParameterPtr> own, whole_on_all, elsewhere;
+    std::vector<ParameterPtr> own, whole_on_all, own_frozen, whole_on_all_frozen, elsewhere;
     for (std::size_t i = first; i < num_layers; ++i) {
       if (number[i] != first) continue;
-      layers.push_back(i);
       for (const ParameterPtr& parameter : parameters_of(i)) {
+        const bool on_all = context_.tensor.size > 1 && parameter->split.dimension < 0;
         std::vector<ParameterPtr>& kind = is_used_elsewhere(parameter) ? elsewhere
-                                          : context_.tensor.size > 1 && parameter->split.dimension < 0
-                                              ? whole_on_all
-                                              : own;
+                                          : parameter->trains          ? (on_all ? whole_on_all : own)
+                                                              : (on_all ? whole_on_all_frozen : own_frozen);
         if (!contains(kind, parameter)) kind.push_back(parameter);
       }
     }
-    for (std::vector<ParameterPtr>* const kind : {&own, &whole_on_all})
-      if (!kind->empty()) add_unit(std::move(*kind), layers);
-    for (const ParameterPtr& parameter : elsewhere) {
+    const auto users_of = [&](const std::vector<ParameterPtr>& members) {
       std::vector<std::size_t> users;
-      for (std::size_t i = 0; i < num_layers; ++i)
-        if (contains(parameters_of(i), parameter)) users.push_back(i);
+      for (std::size_t i = 0; i < num_layers; ++i) {
+        const auto uses = [&](const ParameterPtr& member) { return contains(parameters_of(i), member); };
+        if (std::any_of(members.begin(), members.end(), uses)) users.push_back(i);
+      }
+      return users;
+    };
+    for (std::vector<ParameterPtr>* const kind : {&own, &whole_on_all, &own_frozen, &whole_on_all_frozen}) {
+      if (kind->empty()) continue;
+      const std::vector<std::size_t> users = users_of(*kind);
+      add_unit(std::move(*kind), users);
+    }
+    for (const ParameterPtr& parameter : elsewhere) {
+      const std::vector<std::size_t> users = users_of({parameter});
       if (number[users.front()] == first) add_unit({parameter}, users);  // once
     }
   }
@@ -180,6 +191,7 @@ void ShardedPlacement::add_unit(std::vector<ParameterPtr> members, const std::ve
   units_.push_back(
       std::make_unique<Unit>(std::move(members), FlatLayout(std::move(parts), context_.data.num_ranks())));
   Unit& unit = *units_.back();
+  unit.trains = unit.parameters.front()->trains;
   unit.first_layer = context_.first_layer + layers.front();
   unit.last_layer = context_.first_layer + layers.back();
   unit.num_layers = static_cast<int>(layers.size());
@@ -201,13 +213,14 @@ Result<void> ShardedPlacement::place(WeightSource& source) {
           read_part(source, *unit->parameters[slice.index], range, on_host.narrow(0, slice.at, slice.count)));
     }
     unit->master = on_host.to(context_.device);
-    unit->shard_gradient = at::zeros({layout.shard_elements}, fp32);
+    if (unit->trains) unit->shard_gradient = at::zeros({layout.shard_elements}, fp32);
     for (const FlatLayout::Slice& slice : slices)
-      held_.push_back({.parameter = unit->parameters[slice.index],
-                       .part = range_of(layout.parts[slice.index], slice.first, slice.count),
-                       .weight = unit->master.narrow(0, slice.at, slice.count),
-                       .gradient = unit->shard_gradient.narrow(0, slice.at, slice.count),
-                       .primary = is_primary_slice(*unit->parameters[slice.index])});
+      held_.push_back(
+          {.parameter = unit->parameters[slice.index],
+           .part = range_of(layout.parts[slice.index], slice.first, slice.count),
+           .weight = unit->master.narrow(0, slice.at, slice.count),
+           .gradient = unit->trains ? unit->shard_gradient.narrow(0, slice.at, slice.count) : at::Tensor(),
+           .primary = is_primary_slice(*unit->parameters[slice.index])});
 
     if (!exchange_ && !computes_in_bf16) {
       unit->flat = unit->master;  // the one shard is the whole
@@ -219,7 +232,7 @@ Result<void> ShardedPlacement::place(WeightSource& source) {
     for (std::size_t i = 0; i < unit->parameters.size(); ++i) {
       // With a version counter of its own: weights that arrive are no change in the eyes of autograd.
       at::Tensor value = layout.view_of(unit->flat, i).variable_data();
-      value.requires_grad_(true);
+      value.requires_grad_(unit->trains);
       unit->parameters[i]->value = value;
     }
     if (!unit->is_whole) set_memory(unit->flat, false);
@@ -271,7 +284,11 @@ at::Tensor ShardedPlacement::run(std::size_t index, const at::Tensor& input, Run
       if (unit->last_layer == index) let_go(*unit);
   };
   at::Tensor output;
-  if (!at::GradMode::is_enabled()) {
+  const std::vector<ParameterPtr>& parameters = layer(index).parameters();
+  const bool has_backward =
+      input.requires_grad() || std::any_of(parameters.begin(), parameters.end(),
+                                           [](const ParameterPtr& parameter) { return parameter->trains; });
+  if (!at::GradMode::is_enabled() || !has_backward) {
     output = body(input, /*again=*/false);
     let_go_of_finished();
     return output;
@@ -308,7 +325,7 @@ void ShardedPlacement::before_backward(std::size_t index) {
 void ShardedPlacement::after_backward(std::size_t index, std::vector<at::Tensor> gradients) {
   const at::NoGradGuard no_grad;
   for (Unit* const unit : units_of(index))
-    if (unit->layers_done == 0) begin_gradient(*unit);
+    if (unit->trains && unit->layers_done == 0) begin_gradient(*unit);
   const std::vector<ParameterPtr>& parameters = layer(index).parameters();
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     if (gradients[i].defined()) add_gradient(index, parameters[i], gradients[i]);
@@ -317,7 +334,7 @@ void ShardedPlacement::after_backward(std::size_t index, std::vector<at::Tensor>
   for (Unit* const unit : units_of(index)) {
     const bool uses_are_over = unit->first_layer == index;
     if (uses_are_over && (reshard_after_forward_ || is_last_backward_)) let_go(*unit);
-    if (++unit->layers_done == unit->num_layers) reduce(*unit);
+    if (unit->trains && ++unit->layers_done == unit->num_layers) reduce(*unit);
   }
 }
 

@@ -136,8 +136,7 @@ Result<std::vector<int>> StagedTechnique::measured_cuts() {
 Result<std::unique_ptr<Placement>> StagedTechnique::make_placement() {
   SATURN_TRY(const MeshShape shape, read_mesh());
   SATURN_TRY_VOID(read_knobs(shape));
-  if (shape.tensor > 1)
-    SATURN_TRY_VOID(check_splits(*context_.model, context_.job.model, shape.tensor));
+  if (shape.tensor > 1) SATURN_TRY_VOID(check_splits(*context_.model, context_.job.model, shape.tensor));
   SATURN_TRY(mesh_, Mesh::make(context_.communicator, shape));
   if (shape.tensor > 1) tensor_.emplace(mesh_->tensor());
   if (num_stages() > 1)
@@ -175,7 +174,7 @@ Result<void> StagedTechnique::prepare(WeightSource& source) {
     if (one.stages.size() < 2 || std::find(one.stages.begin(), one.stages.end(), mine) == one.stages.end())
       continue;
     if (one.stages.front() != mine) placement().leave_primary(parameter);
-    shared.push_back(std::move(one));
+    if (parameter->trains) shared.push_back(std::move(one));
   }
   stage_->set_shared(std::move(shared));
   return {};

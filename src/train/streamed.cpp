@@ -68,10 +68,11 @@ void StreamedModel::fetch_weights(Slice& slice) {
     const Held& held = held_[use.held];
     const Slice& owner = slices_[held.slice];
     if (owner.resident) {
-      use.leaf = held.compute.detach().requires_grad_(true);
+      use.leaf = held.compute.detach().requires_grad_(held.parameter->trains);
       continue;
     }
-    use.leaf = at::empty(held.parameter->shape, held.compute.options().device(device_)).requires_grad_(true);
+    use.leaf = at::empty(held.parameter->shape, held.compute.options().device(device_))
+                   .requires_grad_(held.parameter->trains);
     tier_->will_read(held.compute);
     pairs.push_back({use.leaf.detach(), held.compute});
     if (owner.updated.valid()) after.push_back(owner.updated);
@@ -85,8 +86,8 @@ void StreamedModel::fetch_sums(Slice& slice) {
   std::vector<CopyPair> pairs;
   std::vector<Future> after;
   for (Use& use : slice.uses) {
-    if (use.begins) continue;
     const Held& held = held_[use.held];
+    if (use.begins || !held.parameter->trains) continue;
     if (slices_[held.slice].resident) {
       use.gradient = held.gradient;
     } else {
@@ -117,7 +118,9 @@ Result<StepStats> StreamedModel::step(const MicroBatches& batches, double learni
   const std::size_t head = slices_.size() - 1;
   Visits visits;
   for (std::size_t i = 0; i < slices_.size(); ++i) visits.order.push_back(i);
-  for (std::size_t i = head; i-- > 0;) visits.order.push_back(i);
+  // Backward ends where nothing below is trained.
+  const std::size_t lowest = lowest_trained();
+  for (std::size_t i = head; i-- > lowest;) visits.order.push_back(i);
   visits.first_backward = head;
 
   std::vector<StepContext> contexts;
@@ -153,7 +156,7 @@ Result<StepStats> StreamedModel::step(const MicroBatches& batches, double learni
     for (std::size_t part = 0; part < num_parts; ++part) {
       at::Tensor input = inputs[index][part].detach();
       inputs[index][part] = at::Tensor();
-      if (input.is_floating_point()) input.requires_grad_(true);
+      if (input.is_floating_point()) input.requires_grad_(index > lowest);
       if (index == head) {
         const at::Tensor loss =
             model_.head->loss(input, batches.parts[part].targets.to(device_), contexts[part]);
@@ -170,11 +173,15 @@ Result<StepStats> StreamedModel::step(const MicroBatches& batches, double learni
   }
   leave_all();
 
-  for (const at::Tensor& norm : norms_)
-    SATURN_CHECK(norm.defined(), "every parameter of a model takes part in its loss");
+  std::vector<at::Tensor> norms;
+  for (std::size_t i = 0; i < held_.size(); ++i) {
+    if (!held_[i].parameter->trains) continue;
+    SATURN_CHECK(norms_[i].defined(), "every parameter of a model takes part in its loss");
+    norms.push_back(norms_[i]);
+  }
   StepStats stats{.loss_sum = loss_sum.item<double>()};
   // Per tensor and then together, as train::global_norm does.
-  stats.gradient_norm = at::linalg_vector_norm(at::stack(norms_).to(at::kDouble)).item<double>();
+  stats.gradient_norm = at::linalg_vector_norm(at::stack(norms).to(at::kDouble)).item<double>();
   stats.applied = std::isfinite(stats.gradient_norm);
   if (stats.applied)
     update(batches.step, learning_rate, clip_scale(stats.gradient_norm, job_.optimizer.clip_norm));
@@ -209,6 +216,7 @@ void StreamedModel::send_gradients(Slice& slice) {
   std::vector<at::Tensor> whole;
   std::vector<CopyPair> pairs;
   for (const Use& use : slice.uses) {
+    if (!held_[use.held].parameter->trains) continue;
     SATURN_CHECK(use.gradient.defined() && !use.gradient.is_sparse(),
                  "every parameter of a layer gets a gradient, and a sparse one only after a dense one");
     if (use.completes) whole.push_back(use.gradient);
@@ -222,7 +230,7 @@ void StreamedModel::send_gradients(Slice& slice) {
     const std::vector<at::Tensor> norms = at::_foreach_norm(whole);
     std::size_t next = 0;
     for (const Use& use : slice.uses)
-      if (use.completes) norms_[use.held] = norms[next++];
+      if (use.completes && held_[use.held].parameter->trains) norms_[use.held] = norms[next++];
   }
   if (!pairs.empty()) {
     std::vector<at::Tensor> written;
@@ -247,10 +255,10 @@ void StreamedModel::update(std::int64_t step, double learning_rate, double gradi
     if (!slice.optimizer) continue;
     if (!slice.resident) {
       slice.updated = updating_->submit([this, &slice, step, learning_rate, gradient_scale] {
-        for (std::size_t index : slice.owned) held_[index].gradient_copy->done().get();
+        for (std::size_t index : trained_of(slice)) held_[index].gradient_copy->done().get();
         const double start_s = now_s();
         update_slice(slice, step, learning_rate, gradient_scale);
-        for (std::size_t index : slice.owned) {
+        for (std::size_t index : trained_of(slice)) {
           const Held& held = held_[index];
           for (const at::Tensor& state : held.state) tier_->written(state);
           tier_->written(held.weight);
@@ -274,9 +282,10 @@ void StreamedModel::update_slice(Slice& slice, std::int64_t step, double learnin
                                  double gradient_scale) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> gradients;
-  for (std::size_t index : slice.owned) gradients.push_back(held_[index].gradient);
+  const std::vector<std::size_t> trained = trained_of(slice);
+  for (std::size_t index : trained) gradients.push_back(held_[index].gradient);
   slice.optimizer->step(gradients, step, learning_rate, gradient_scale);
-  for (std::size_t index : slice.owned) refresh_compute(held_[index]);
+  for (std::size_t index : trained) refresh_compute(held_[index]);
 }
 
 /// Waits until the tier is as the last step left it.

@@ -71,6 +71,20 @@ void StreamedModel::find_slices() {
   }
 }
 
+std::vector<std::size_t> StreamedModel::trained_of(const Slice& slice) const {
+  std::vector<std::size_t> trained;
+  for (const std::size_t index : slice.owned)
+    if (held_[index].parameter->trains) trained.push_back(index);
+  return trained;
+}
+
+std::size_t StreamedModel::lowest_trained() const {
+  for (std::size_t i = 0; i < slices_.size(); ++i)
+    for (const Use& use : slices_[i].uses)
+      if (held_[use.held].parameter->trains) return i;
+  return slices_.size();
+}
+
 /// Slices whose parameters are theirs alone in the order of forward, whose next use is soonest after an
 /// update, then those with shared ones, which often are the largest.
 std::vector<std::size_t> StreamedModel::order_of_residence() const {
@@ -137,10 +151,11 @@ Result<void> StreamedModel::place_in_tier() {
     for (std::size_t index : slice.owned)
       if (computes_in_bf16_) add(held_[index].compute, held_[index], at::kBFloat16);
     for (std::size_t index : slice.owned) add(held_[index].weight, held_[index], at::kFloat);
-    for (std::size_t index : slice.owned) add(held_[index].gradient, held_[index], at::kFloat);
-    for (std::size_t index : slice.owned) held_[index].state.resize(num_roles);
+    const std::vector<std::size_t> trained = trained_of(slice);
+    for (std::size_t index : trained) add(held_[index].gradient, held_[index], at::kFloat);
+    for (std::size_t index : trained) held_[index].state.resize(num_roles);
     for (std::size_t role = 0; role < num_roles; ++role)
-      for (std::size_t index : slice.owned) add(held_[index].state[role], held_[index], at::kFloat);
+      for (std::size_t index : trained) add(held_[index].state[role], held_[index], at::kFloat);
   }
   tier_bytes_ = end;
   SATURN_TRY(tier_, SlowTier::make(device_, directory_, end));
@@ -159,7 +174,7 @@ void StreamedModel::place_on_device(Held& held) {
     if (from.defined()) to.copy_(from);
     return to;
   };
-  held.state.resize(Optimizer::roles(job_.optimizer).size());
+  if (held.parameter->trains) held.state.resize(Optimizer::roles(job_.optimizer).size());
   held.weight = bring(held.weight);
   for (at::Tensor& state : held.state) state = bring(state);
   held.compute = computes_in_bf16_ ? held.weight.to(at::kBFloat16) : held.weight;
@@ -167,9 +182,10 @@ void StreamedModel::place_on_device(Held& held) {
 }
 
 void StreamedModel::make_optimizer(Slice& slice) {
-  if (slice.owned.empty()) return;
+  const std::vector<std::size_t> trained = trained_of(slice);
+  if (trained.empty()) return;
   std::vector<OptimizedTensor> tensors;
-  for (std::size_t index : slice.owned) {
+  for (std::size_t index : trained) {
     const Held& held = held_[index];
     tensors.push_back({.weight = held.weight, .decays = held.parameter->decays, .state = held.state});
   }
@@ -192,19 +208,23 @@ void StreamedModel::tune_residence() {
   std::int64_t leaving = 0;
   for (const Slice& slice : slices_) {
     std::int64_t bytes = 0;
-    for (const Use& use : slice.uses) bytes += 4 * held_[use.held].parameter->num_elements();
+    for (const Use& use : slice.uses)
+      if (held_[use.held].parameter->trains) bytes += 4 * held_[use.held].parameter->num_elements();
     leaving = std::max(leaving, bytes);
   }
   room -= leaving;
   const at::NoGradGuard no_grad;
   for (const std::size_t index : order_of_residence()) {
     Slice& slice = slices_[index];
-    std::int64_t bytes_of_parameter = 8;  // the weight, and its gradient from backward to the update
-    bytes_of_parameter += 4 * static_cast<std::int64_t>(Optimizer::roles(job_.optimizer).size());
-    if (computes_in_bf16_) bytes_of_parameter += 2;
+    const std::int64_t held_bytes = computes_in_bf16_ ? 6 : 4;
+    // And the gradient from backward to the update, and the optimiser's state.
+    const std::int64_t trained_bytes =
+        held_bytes + 4 + 4 * static_cast<std::int64_t>(Optimizer::roles(job_.optimizer).size());
     std::int64_t bytes = 0;
-    for (std::size_t owned : slice.owned)
-      bytes += held_[owned].parameter->num_elements() * bytes_of_parameter;
+    for (std::size_t owned : slice.owned) {
+      const Parameter& parameter = *held_[owned].parameter;
+      bytes += parameter.num_elements() * (parameter.trains ? trained_bytes : held_bytes);
+    }
     if (bytes > room) break;
     room -= bytes;
     for (std::size_t owned : slice.owned) place_on_device(held_[owned]);
@@ -230,7 +250,7 @@ Result<void> StreamedModel::for_each_state(const StateVisitor& visit) {
                       .in_slow_memory = in_tier};
     SATURN_TRY_VOID(visit(state));
     if (in_tier) tier_->written(state.piece);  // where the visit loaded it
-    for (std::size_t role = 0; role < roles.size(); ++role) {
+    for (std::size_t role = 0; held.parameter->trains && role < roles.size(); ++role) {
       state.role = roles[role];
       state.piece = held.state[role];
       SATURN_TRY_VOID(visit(state));

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 
 #include "copy_tokenizer.h"
 #include "failure.h"
@@ -119,6 +120,7 @@ void Training::make_technique(const worker::Assign& assign) {
                                                .label_smoothing = job_.label_smoothing,
                                                .images = reads_images() ? &source_.images : nullptr}),
                        ErrorClass::bad_configuration);
+  require(fine_tune(*model, job_), ErrorClass::bad_configuration);
   std::unique_ptr<WeightSource> weights = std::make_unique<RandomWeights>(job_.seed);
   if (!assign.resume_from.empty())
     weights = std::make_unique<NoWeights>();
@@ -126,6 +128,8 @@ void Training::make_technique(const worker::Assign& assign) {
     weights = require(open_weights(*model, job_.model.directory,
                                    job_.new_head ? std::make_unique<RandomWeights>(job_.seed) : nullptr),
                       ErrorClass::data);
+  if (assign.resume_from.empty())
+    weights = require(with_adapters(*model, job_, std::move(weights)), ErrorClass::data);
 
   const data::Samples example = require(dataset_->read(data::Part::training, {0}), ErrorClass::data);
   technique_ = find_entry(configuration_.technique, job_)
@@ -309,7 +313,7 @@ void Training::write_model(const std::string& directory) {
           SATURN_CHECK(index == next, "weights are written in the order in which they are gathered");
           return technique_->gather_weight(next++);
         },
-        directory);
+        directory, std::filesystem::path(directory).replace_filename("adapter").string());
     // The tokenizer of the data, or of the model that was fine-tuned on tokens.
     const std::string& start = job_.model.directory;
     std::string tokenizer = source_.tokenizer == "bytes" ? "" : source_.tokenizer;

@@ -20,26 +20,40 @@ WholePlacement::~WholePlacement() = default;
 Result<void> WholePlacement::place(WeightSource& source) {
   SATURN_TRY_VOID(place_leaves(source));
   std::vector<std::string> names;
-  for (const ParameterPtr& parameter : parameters()) names.push_back(parameter->name);
-  if (context_.data.num_ranks() == 1) return {};
-  reducer_ = std::make_unique<GradientReducer>(leaves_, names, context_.data, shared_.compress_gradients);
+  std::vector<at::Tensor> trained;
+  for (std::size_t i = 0; i < leaves_.size(); ++i) {
+    if (!parameters()[i]->trains) continue;
+    names.push_back(parameters()[i]->name);
+    trained.push_back(leaves_[i]);
+  }
+  if (context_.data.num_ranks() == 1 || trained.empty()) return {};
+  reducer_ = std::make_unique<GradientReducer>(trained, names, context_.data, shared_.compress_gradients);
   if (shared_.shard_optimizer) exchange_ = ShardExchange::make(context_.data, context_.device);
   return {};
 }
 
 Result<void> WholePlacement::place_leaves(WeightSource& source) {
-  std::vector<Part> parts;
-  for (const ParameterPtr& parameter : parameters()) parts.push_back(part_of(*parameter));
-  if (shared_.shard_optimizer) {
-    layout_ = std::make_unique<FlatLayout>(parts, context_.data.num_ranks());
+  std::vector<Part> parts, trained;
+  std::vector<std::size_t> leaf_of_trained;
+  for (const ParameterPtr& parameter : parameters()) {
+    if (parameter->trains) {
+      trained.push_back(part_of(*parameter));
+      leaf_of_trained.push_back(parts.size());
+    }
+    parts.push_back(part_of(*parameter));
+  }
+  if (shared_.shard_optimizer && !trained.empty()) {
+    layout_ = std::make_unique<FlatLayout>(trained, context_.data.num_ranks());
     flat_ = at::zeros({layout_->num_elements()}, at::TensorOptions(at::kFloat).device(context_.device));
   }
+  std::size_t num_in_layout = 0;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const at::Tensor on_host = at::empty(parts[i].sizes, at::TensorOptions(at::kFloat));
     SATURN_TRY_VOID(read_part(source, *parameters()[i], parts[i], on_host));
     at::Tensor leaf = on_host.to(context_.device);
-    if (layout_) {
-      leaf = layout_->view_of(flat_, i).copy_(leaf).variable_data();
+    const bool trains = parameters()[i]->trains;
+    if (layout_ && trains) {
+      leaf = layout_->view_of(flat_, num_in_layout++).copy_(leaf).variable_data();
     } else {
       held_.push_back({.parameter = parameters()[i],
                        .part = parts[i],
@@ -47,19 +61,23 @@ Result<void> WholePlacement::place_leaves(WeightSource& source) {
                        .gradient = {},
                        .primary = context_.data.rank() == 0 && is_primary_slice(*parameters()[i])});
     }
-    leaf.requires_grad_(true);
+    leaf.requires_grad_(trains);
     parameters()[i]->value = leaf;
     leaves_.push_back(leaf);
   }
   if (!layout_) return {};
+  // Behind what is frozen and whole.
+  leaf_of_held_.resize(held_.size());
+  first_of_held_.resize(held_.size());
   const int rank = context_.data.rank();
   for (const FlatLayout::Slice& slice : layout_->slices_of(rank)) {
-    held_.push_back({.parameter = parameters()[slice.index],
-                     .part = range_of(parts[slice.index], slice.first, slice.count),
+    const std::size_t leaf = leaf_of_trained[slice.index];
+    held_.push_back({.parameter = parameters()[leaf],
+                     .part = range_of(parts[leaf], slice.first, slice.count),
                      .weight = layout_->shard_of(flat_, rank).narrow(0, slice.at, slice.count),
                      .gradient = {},
-                     .primary = is_primary_slice(*parameters()[slice.index])});
-    leaf_of_held_.push_back(slice.index);
+                     .primary = is_primary_slice(*parameters()[leaf])});
+    leaf_of_held_.push_back(leaf);
     first_of_held_.push_back(slice.first);
   }
   return {};
@@ -99,10 +117,12 @@ void WholePlacement::expect_last_backward() {
 
 void WholePlacement::finish_gradients() {
   if (reducer_) reducer_->finish();
-  for (const at::Tensor& leaf : leaves_)
-    SATURN_CHECK(leaf.grad().defined(), "every parameter of a model takes part in its loss");
+  for (std::size_t i = 0; i < leaves_.size(); ++i)
+    SATURN_CHECK(leaves_[i].grad().defined() || !parameters()[i]->trains,
+                 "every parameter of a model takes part in its loss");
   for (std::size_t i = 0; i < held_.size(); ++i) {
     HeldTensor& held = held_[i];
+    if (!held.parameter->trains) continue;
     held.gradient = layout_ ? leaves_[leaf_of_held_[i]].grad().reshape({-1}).narrow(0, first_of_held_[i],
                                                                                     held.weight.numel())
                             : leaves_[i].grad();

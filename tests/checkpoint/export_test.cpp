@@ -123,6 +123,77 @@ TEST_SUITE("checkpoint") {
               made_up_floats((half - 1) * 64, static_cast<int>(half)) + made_up_floats(64, kRows - 1));
   }
 
+  TEST_CASE(
+      "checkpoint/export: of a checkpoint with adapters the merged weights or the adapter are written") {
+    const TemporaryDirectory directory;
+    const std::string model = directory.file("model"), saved = directory.file("step-000004");
+    const std::string adapter = directory.file("adapter");
+    const auto bytes_of = [](const std::vector<float>& values) {
+      return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+    };
+    // x -> x W with W [2 inputs, 3 outputs], rank 1, counting 4 / 1 times.
+    const std::string weight = bytes_of({1, 2, 3, 4, 5, 6}), a = bytes_of({1, -1}), b = bytes_of({1, 0, 2});
+    const auto tensor = [](const char* name, std::vector<std::int64_t> shape) {
+      return formats::StoredTensor{.name = name, .dtype = Dtype::f32, .shape = std::move(shape), .bytes = {}};
+    };
+    REQUIRE(formats::write_safetensors_directory(model, {tensor("h.c_attn.weight", {2, 3})},
+                                                 [&](std::size_t) { return std::string_view(weight); },
+                                                 {{"config.json", "{}"}})
+                .ok());
+    REQUIRE(make_directories(adapter).ok());
+    const std::string zeros(12, '\0');
+    REQUIRE(formats::write_safetensors(
+                join_path(adapter, "adapter_model.safetensors"),
+                {tensor("base_model.model.h.c_attn.lora_A.weight", {1, 2}),
+                 tensor("base_model.model.h.c_attn.lora_B.weight", {3, 1})},
+                [&](std::size_t i) { return std::string_view(zeros).substr(0, i == 0 ? 8 : 12); })
+                .ok());
+    REQUIRE(write_whole(join_path(adapter, "adapter_config.json"),
+                        R"({"r": 1, "lora_alpha": 4, "fan_in_fan_out": true, "peft_type": "LORA"})")
+                .ok());
+    REQUIRE(prepare(saved, 1 << 20).ok());
+    auto writer = ShardWriter::create(temporary_of(saved), 0, std::size_t{64} << 10);
+    REQUIRE(writer.ok());
+    const auto add = [&](const char* name, std::vector<std::int64_t> shape, const std::string& bytes) {
+      const std::vector<std::int64_t> offsets(shape.size(), 0);
+      REQUIRE(writer
+                  ->add({.name = name, .role = "weight", .shape = shape, .offsets = offsets, .extent = shape},
+                        bytes)
+                  .ok());
+    };
+    add("h.c_attn.lora_A.weight", {1, 2}, a);
+    add("h.c_attn.lora_B.weight", {3, 1}, b);
+    add("h.c_attn.weight", {2, 3}, weight);
+    auto part = writer->finish();
+    REQUIRE(part.ok());
+    Manifest manifest;
+    manifest.progress = {.step = 4, .seed = 3, .step_of_epoch = 4, .validation = std::nullopt};
+    join(manifest, *std::move(part));
+    REQUIRE(publish(saved, manifest).ok());
+
+    ExportRequest request{.model_directory = model,
+                          .checkpoint = saved,
+                          .dtype = Dtype::f32,
+                          .into = directory.file("merged"),
+                          .adapter_directory = adapter};
+    const auto merged = export_model(request);
+    REQUIRE_MESSAGE(merged.ok(), faults_of(merged));
+    CHECK(formats::Safetensors::open(request.into)->find("h.c_attn.weight")->bytes ==
+          bytes_of({1 + 4, 2, 3 + 8, 4 - 4, 5, 6 - 8}));
+
+    request.into = directory.file("only");
+    request.only_adapter = true;
+    const auto only = export_model(request);
+    REQUIRE_MESSAGE(only.ok(), faults_of(only));
+    CHECK(only->num_parameters == 5);
+    const auto file = formats::Safetensors::open(join_path(request.into, "adapter_model.safetensors"));
+    REQUIRE(file.ok());
+    CHECK(file->find("base_model.model.h.c_attn.lora_A.weight")->bytes == a);
+    CHECK(file->find("base_model.model.h.c_attn.lora_B.weight")->bytes == b);
+    CHECK(*read_whole(join_path(request.into, "adapter_config.json")) ==
+          *read_whole(join_path(adapter, "adapter_config.json")));
+  }
+
   TEST_CASE("checkpoint/export: what cannot be exported is named and leaves nothing behind") {
     const TemporaryDirectory directory;
     const std::string model = directory.file("model"), into = directory.file("out");

@@ -4,9 +4,10 @@
 //   driver MODEL_DIR BATCHES OUT SAVE_DIR SETTINGS
 //
 // BATCHES: safetensors with `batches` [S, B, T + 1] in I64, or of images `pixels` [S, B, C, H, W] in F32 and
-// `labels` [S, B] in I64. SETTINGS: a JSON object with any of optimizer, lr, weight_decay, momentum, nesterov,
-// clip_norm, micro_batches, label_smoothing. OUT receives `losses` [S], `norms` [S] and the gradients of the
-// first step as `gradient.NAME`; SAVE_DIR the model after the last step.
+// `labels` [S, B] in I64. SETTINGS: a JSON object with any of optimizer, lr, weight_decay, momentum,
+// nesterov, clip_norm, micro_batches, label_smoothing, lora (rank, alpha, targets, start). OUT receives
+// `losses` [S], `norms` [S] and the gradients of the first step as `gradient.NAME`; SAVE_DIR the model after
+// the last step, SAVE_DIR-adapter its adapters.
 
 #include <ATen/ATen.h>
 
@@ -16,6 +17,7 @@
 
 #include "saturn/base/json.h"
 #include "saturn/batch/batch.h"
+#include "saturn/batch/fine_tune.h"
 #include "saturn/data/micro_batch.h"
 #include "saturn/formats/safetensors.h"
 #include "saturn/train/placed_technique.h"
@@ -62,7 +64,8 @@ Batches read_batches(const std::string& path) {
   const formats::Safetensors file = must(formats::Safetensors::open(path));
   const at::Tensor tokens = read_tensor(file, "batches", formats::Dtype::i64);
   if (!tokens.defined())
-    return {read_tensor(file, "pixels", formats::Dtype::f32), read_tensor(file, "labels", formats::Dtype::i64)};
+    return {read_tensor(file, "pixels", formats::Dtype::f32),
+            read_tensor(file, "labels", formats::Dtype::i64)};
   const std::int64_t length = tokens.size(2) - 1;
   return {tokens.narrow(2, 0, length).contiguous(), tokens.narrow(2, 1, length).contiguous()};
 }
@@ -72,7 +75,8 @@ std::vector<data::MicroBatch> micro_batches_of(const at::Tensor& inputs, const a
                                                std::int64_t parts) {
   std::vector<data::MicroBatch> all;
   for (const data::RowRange& rows : data::split_rows({.first = 0, .count = inputs.size(0)}, parts))
-    all.push_back({rows, inputs.narrow(0, rows.first, rows.count), targets.narrow(0, rows.first, rows.count)});
+    all.push_back(
+        {rows, inputs.narrow(0, rows.first, rows.count), targets.narrow(0, rows.first, rows.count)});
   return all;
 }
 
@@ -98,10 +102,20 @@ int run(char** arguments) {
   job.optimizer.nesterov = settings.value("nesterov", false);
   job.optimizer.clip_norm = settings.value("clip_norm", 0.0);
   job.micro_batches = settings.value("micro_batches", 1);
+  if (settings.contains("lora")) {
+    const Json& lora = settings["lora"];
+    job.lora = {.rank = lora.at("rank").get<int>(),
+                .alpha = lora.at("alpha").get<double>(),
+                .targets = lora.at("targets").get<std::vector<std::string>>(),
+                .start = lora.at("start").get<std::string>()};
+    must(batch::read_adapter_config(job.lora->start, job.model.family));
+  }
 
   const std::unique_ptr<train::Model> model =
       must(train::make_model(job.model, {.label_smoothing = settings.value("label_smoothing", 0.0)}));
-  const std::unique_ptr<train::WeightSource> weights = must(train::open_weights(*model, job.model.directory));
+  must(train::fine_tune(*model, job));
+  const std::unique_ptr<train::WeightSource> weights =
+      must(train::with_adapters(*model, job, must(train::open_weights(*model, job.model.directory))));
   const std::unique_ptr<train::Communicator> alone = must(train::Communicator::connect({}));
   train::WholePlacement placement(
       {.model = *model, .job = job, .data = *alone, .end_layer = model->layers.size()});
@@ -133,6 +147,7 @@ int run(char** arguments) {
     placement.finish_gradients();
     if (step == 0) {
       for (const train::HeldTensor& held : placement.held()) {
+        if (!held.parameter->trains) continue;
         out.emplace_back("gradient." + held.parameter->name, held.gradient.clone().contiguous());
       }
     }
@@ -150,7 +165,7 @@ int run(char** arguments) {
         const std::size_t num_held = placement.held().size();
         return index < num_held ? placement.held()[index].weight : buffers[index - num_held]->value;
       },
-      arguments[4]));
+      arguments[4], std::string(arguments[4]) + "-adapter"));
   return 0;
 }
 

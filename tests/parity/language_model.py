@@ -50,8 +50,9 @@ def compare_logits(checks, saturn, model, directory, work, seed):
 
 def train_reference(model, batches, lr, weight_decay, clip_norm):
     """Losses, first gradients and norms of torch's AdamW; matrices decay, vectors do not."""
-    groups = [{"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": weight_decay},
-              {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0}]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [{"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
+              {"params": [p for p in trained if p.dim() == 1], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=lr)
     losses, norms, gradients = [], [], {}
     for step, batch in enumerate(batches):
@@ -60,9 +61,9 @@ def train_reference(model, batches, lr, weight_decay, clip_norm):
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         loss.backward()
         if step == 0:
-            gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+            gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
         limit = clip_norm if clip_norm > 0 else float("inf")
-        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), limit).item())
+        norms.append(torch.nn.utils.clip_grad_norm_(trained, limit).item())
         losses.append(loss.item())
         optimizer.step()
     return torch.tensor(losses), torch.tensor(norms), gradients

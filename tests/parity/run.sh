@@ -8,7 +8,7 @@ if [[ ! -x $python ]]; then
   echo "skipped: there is no $python; tools/setup --test makes it"
   exit 77
 fi
-if ! why=$("$python" -c 'import torch, transformers, timm, torchvision, safetensors, numpy' 2>&1); then
+if ! why=$("$python" -c 'import torch, transformers, timm, torchvision, safetensors, numpy, peft' 2>&1); then
   echo "skipped: ${why##*$'\n'}; tools/setup --test installs what is missing"
   exit 77
 fi

@@ -38,6 +38,9 @@ Json to_json(const GroupRun& run) {
           {"width", run.width},
           {"num_blocks", run.num_blocks},
           {"memory_limit_bytes", run.memory_limit_bytes},
+          {"freeze", run.freeze},
+          {"lora_rank", run.lora_rank},
+          {"lora_targets", run.lora_targets},
           {"resume_from", run.resume_from},
           {"save_to", run.save_to},
           {"kill_rank_at_step", run.kill_rank_at_step},
@@ -63,6 +66,9 @@ GroupRun group_run_from_json(const Json& json) {
   json.at("width").get_to(run.width);
   json.at("num_blocks").get_to(run.num_blocks);
   json.at("memory_limit_bytes").get_to(run.memory_limit_bytes);
+  json.at("freeze").get_to(run.freeze);
+  json.at("lora_rank").get_to(run.lora_rank);
+  json.at("lora_targets").get_to(run.lora_targets);
   json.at("resume_from").get_to(run.resume_from);
   json.at("save_to").get_to(run.save_to);
   json.at("kill_rank_at_step").get_to(run.kill_rank_at_step);

@@ -30,6 +30,9 @@ struct GroupRun {
   int width = 48;                       ///< this width
   int num_blocks = 2;                   ///< and depth
   std::int64_t memory_limit_bytes = 0;  ///< of each rank; 0 = none
+  std::vector<std::string> freeze;      ///< as in a job
+  int lora_rank = 0;                    ///< of adapters beside `lora_targets`; 0: none
+  std::vector<std::string> lora_targets;
   std::string resume_from;
   std::string save_to;          ///< a checkpoint after the last step
   int kill_rank_at_step = -1;   ///< the last rank ends itself before this step

@@ -46,14 +46,14 @@ batch::ModelSpec model_of(const GroupRun& run) {
   return with_data(std::move(spec), data, /*new_head=*/false);
 }
 
-std::unique_ptr<train::Model> make_model(const GroupRun& run, const batch::ModelSpec& spec) {
+std::unique_ptr<train::Model> make_model(const GroupRun& run, const batch::Job& job) {
   if (run.model.empty())
     return make_tiny_model({.vocabulary = kVocabulary,
                             .width = run.width,
                             .num_blocks = run.num_blocks,
                             .dropout = run.dropout});
   return train::require(
-      train::make_model(spec, {.sequence_length = run.sequence_length, .dropout = run.dropout}),
+      train::make_model(job.model, {.sequence_length = run.sequence_length, .dropout = run.dropout}),
       worker::ErrorClass::internal);
 }
 
@@ -134,6 +134,9 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
                    .momentum = run.optimizer == "sgd" ? 0.9 : 0.0,
                    .clip_norm = run.clip_norm};
   if (!run.model.empty()) job.model = model_of(run);
+  job.freeze = run.freeze;
+  if (run.lora_rank > 0)
+    job.lora = {.rank = run.lora_rank, .alpha = 2.0 * run.lora_rank, .targets = run.lora_targets};
   const batch::Configuration configuration{
       .technique = run.technique, .num_ranks = run.num_ranks, .knobs = run.knobs};
   auto communicator = require(train::Communicator::connect({.port = port,
@@ -146,12 +149,14 @@ void train(const std::string& directory, int rank, int port, int listen_fd) {
   const auto made_up = job.model.reads_images ? made_up_images(run.num_samples)
                                               : made_up_text(run.num_samples, run.sequence_length);
   const data::Dataset& dataset = *made_up;
+  std::unique_ptr<train::Model> model = make_model(run, job);
+  require(train::fine_tune(*model, job), ErrorClass::internal);
   std::unique_ptr<train::Technique> technique;
   for (const train::TechniqueEntry& entry : train::technique_entries())
     if (run.technique == entry.name)
       technique = entry.make({.job = job,
                               .configuration = configuration,
-                              .model = make_model(run, job.model),
+                              .model = std::move(model),
                               .communicator = *communicator,
                               .directory = directory,
                               .example = require(dataset.read(data::Part::training, {0}), ErrorClass::data)});

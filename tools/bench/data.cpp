@@ -11,7 +11,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 
 #include "saturn/base/files.h"
@@ -20,6 +19,7 @@
 #include "saturn/data/loader.h"
 #include "saturn/formats/safetensors.h"
 #include "saturn/text/tokenizer.h"
+#include "train/read_stored.h"
 
 namespace {
 
@@ -90,16 +90,11 @@ void serve_safetensors(char** words) {
   at::set_num_threads(std::atoi(words[1]));
   serve([&] {
     const formats::Safetensors files = must(formats::Safetensors::open(words[0]));
+    std::vector<at::Tensor> all;  // at once, as a model is
     for (const formats::StoredTensor& stored : files.tensors()) {
-      const at::Tensor tensor = at::empty(stored.shape, at::kFloat);
-      auto* const into = static_cast<char*>(tensor.mutable_data_ptr());
-      constexpr std::int64_t kPiece = std::int64_t{4} << 20;
-      const auto size = static_cast<std::int64_t>(stored.bytes.size());
-      at::parallel_for(0, (size + kPiece - 1) / kPiece, 1, [&](std::int64_t begin, std::int64_t end) {
-        const std::int64_t first = begin * kPiece, last = std::min(size, end * kPiece);
-        std::memcpy(into + first, stored.bytes.data() + first, static_cast<std::size_t>(last - first));
-      });
-      files.forget(stored);
+      all.push_back(at::empty(stored.shape, at::kFloat));
+      if (const auto read = train::read_stored(files, stored, 0, all.back().view({-1})); !read.ok())
+        fail(to_text(read.faults()));
     }
   });
 }

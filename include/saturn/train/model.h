@@ -19,6 +19,7 @@
 
 namespace saturn::batch {
 struct ImageSettings;
+struct Job;
 struct ModelSpec;
 }  // namespace saturn::batch
 
@@ -70,6 +71,10 @@ class Layer {
   /// Tensors that forward itself changes while training, such as running statistics.
   const std::vector<ParameterPtr>& buffers() const { return buffers_; }
 
+  /// Puts a low-rank adapter beside the linear map whose weight is `target`, a parameter of this layer that
+  /// no other layer uses. Its maps come before `target` in parameters().
+  void adapt(const ParameterPtr& target, std::int64_t rank, double scale);
+
  protected:
   /// Declares a parameter of this layer, or takes part in one that another layer declared.
   ParameterPtr declare(Parameter parameter);
@@ -100,6 +105,7 @@ struct Model {
   std::vector<std::unique_ptr<Layer>> layers;
   Head* head = nullptr;     ///< layers.back()
   Json config;              ///< Hugging Face's config.json of this model
+  Json adapter_config;      ///< PEFT's adapter_config.json where layers have adapters, else null
   std::string base_prefix;  ///< begins most names; files of the bare body (no head) leave it out
   std::vector<std::string> ignored_suffixes;  ///< of stored tensors that are no parameters, such as masks
   std::string head_prefix;  ///< begins the names of a classifier's last map, which may be made anew
@@ -136,6 +142,17 @@ const std::vector<ModelEntry>& model_entries();
 /// The model of `spec.family`, its parameters declared and not placed.
 Result<std::unique_ptr<Model>> make_model(const batch::ModelSpec& spec, const ModelOptions& options);
 
+/// Freezes what `job` does not train, and declares its adapters (batch/fine_tune.h). Before anything is
+/// placed.
+///
+/// Errors: Kind::input: a target that is no linear map; nothing left to train.
+Result<void> fine_tune(Model& model, const batch::Job& job);
+
+/// Where the parameters of `model` come from under `job`: its weights from `model_weights`, its adapters at
+/// random or from the directory that the job names.
+Result<std::unique_ptr<WeightSource>> with_adapters(const Model& model, const batch::Job& job,
+                                                    std::unique_ptr<WeightSource> model_weights);
+
 /// The weights of a Hugging Face directory for `model`; missing, extra and mis-shaped tensors are all named.
 /// Where `new_head` is given, what begins with `Model::head_prefix` comes from there instead.
 Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std::string& directory,
@@ -146,7 +163,10 @@ Result<std::unique_ptr<WeightSource>> open_weights(const Model& model, const std
 using WeightOf = std::function<at::Tensor(std::size_t index)>;
 
 /// Writes `directory` (made where absent): model.safetensors, sharded where large, and config.json, as
-/// `transformers` loads them. Each weight is asked for once, in ascending order.
-Result<void> write_weights(const Model& model, const WeightOf& weight_of, const std::string& directory);
+/// `transformers` loads them; with adapters the weights are those that the layers see, and
+/// `adapter_directory` gets what PEFT loads beside the model that the job began with. Each weight is asked
+/// for once, in ascending order.
+Result<void> write_weights(const Model& model, const WeightOf& weight_of, const std::string& directory,
+                           const std::string& adapter_directory = "");
 
 }  // namespace saturn::train

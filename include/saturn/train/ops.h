@@ -16,6 +16,7 @@
 
 namespace saturn::train {
 class TensorGroup;
+struct Parameter;
 struct StepContext;
 }  // namespace saturn::train
 
@@ -71,6 +72,11 @@ at::Tensor embed_tokens(const at::Tensor& tokens, const at::Tensor& token_table,
 /// x @ weight_IO + bias_O over the last dimension.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
+/// x mapped by the linear map whose weight is `weight` ([inputs, outputs] where weight.outputs is 1, else
+/// [outputs, inputs]), plus `bias` where it is defined, plus what the weight's adapter gives. A map whose
+/// inputs a group splits gives its rank's part of the sum, and so does its adapter.
+at::Tensor linear_map(const at::Tensor& x, const Parameter& weight, const at::Tensor& bias = {});
+
 /// Causal attention of `num_heads` heads. `qkv` holds queries, keys and values side by side: [B, T, 3 C].
 /// Returns [B, T, C]. `dropout` falls on the attention probabilities; its elements are (head, query, key).
 at::Tensor causal_attention(const at::Tensor& qkv, std::int64_t num_heads, double scale,
@@ -79,6 +85,9 @@ at::Tensor causal_attention(const at::Tensor& qkv, std::int64_t num_heads, doubl
 /// gelu(x @ fc_weight_IO + fc_bias) @ proj_weight_OI + proj_bias, GELU in its tanh form ("gelu_new").
 at::Tensor gelu_mlp(const at::Tensor& x, const at::Tensor& fc_weight, const at::Tensor& fc_bias,
                     const at::Tensor& proj_weight, const at::Tensor& proj_bias);
+/// The same of two maps as `linear_map` takes them: as one operator where neither has an adapter.
+at::Tensor gelu_mlp(const at::Tensor& x, const Parameter& fc, const at::Tensor& fc_bias,
+                    const Parameter& proj, const at::Tensor& proj_bias);
 
 /// silu(gate) * up, of equal shapes.
 at::Tensor gated_silu(const at::Tensor& gate, const at::Tensor& up);

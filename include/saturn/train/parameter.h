@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,9 +16,10 @@ namespace saturn::train {
 
 /// How a parameter begins where no weights are loaded.
 struct Initial {
-  enum class Kind { zeros, ones, normal };
+  enum class Kind { zeros, ones, normal, uniform };
   Kind kind = Kind::zeros;
   double standard_deviation = 0.0;  ///< of `normal`, whose mean is 0
+  double bound = 0.0;               ///< of `uniform`: from -bound to bound
 };
 
 /// How a parameter is cut over the ranks of a tensor group (train/tensor_group.h).
@@ -26,8 +28,19 @@ struct Split {
   int num_blocks = 1;  ///< equal blocks side by side along it, each cut on its own (3: queries, keys, values)
 };
 
+struct Parameter;
+using ParameterPtr = std::shared_ptr<Parameter>;
+
+/// A low-rank map beside a linear one: x is mapped by `a` [rank, inputs], then by `b` [outputs, rank], and
+/// counts `scale` times. Both are parameters of the layer that has the linear map.
+struct Adapter {
+  ParameterPtr a;
+  ParameterPtr b;
+  double scale = 1.0;
+};
+
 /// One trainable tensor. A model only declares it; a technique places it (allocates `value`, whole or as a
-/// view of something larger, with requires_grad set) before the first forward.
+/// view of something larger, with requires_grad set where it trains) before the first forward.
 ///
 /// Tied weights are one Parameter that two layers point to.
 struct Parameter {
@@ -37,7 +50,11 @@ struct Parameter {
   bool decays = true;  ///< weight decay applies
   int num_users = 0;  ///< layers of this rank that use it, 2 where tied; a stage of a pipeline counts its own
   Split split = {};
-  at::Tensor value;  ///< in the precision of computing; undefined until placed
+  int outputs = -1;    ///< of a linear map's weight, the dimension of its outputs: it can have an adapter
+  bool trains = true;  ///< false: no gradient, no optimiser state, no update
+  bool of_adapter = false;              ///< one of the maps of an adapter
+  std::optional<Adapter> adapter = {};  ///< ops::linear_map adds what it gives
+  at::Tensor value;                     ///< in the precision of computing; undefined until placed
 
   std::int64_t num_elements() const {
     std::int64_t count = 1;
@@ -45,8 +62,6 @@ struct Parameter {
     return count;
   }
 };
-
-using ParameterPtr = std::shared_ptr<Parameter>;
 
 /// First values of parameters: random numbers, a Hugging Face directory, a checkpoint.
 ///

@@ -73,7 +73,7 @@ struct HeldTensor {
   ParameterPtr parameter;
   Part part;
   at::Tensor weight;    ///< the live master, fp32, of the part's sizes
-  at::Tensor gradient;  ///< defined and complete from finish_gradients() to the next begin_step()
+  at::Tensor gradient;  ///< where it trains: defined and complete from finish_gradients() to begin_step()
   bool primary =
       true;  ///< of the ranks that hold these elements, this one counts them in norms and saves them
 };
@@ -132,8 +132,8 @@ class Placement {
   /// Since place(), of exchanges of weights and gradients.
   virtual CommunicationTimes communication() const { return {}; }
 
-  /// Another rank that holds `parameter` too counts and saves it: no tensor of it here is primary. Once, after
-  /// place().
+  /// Another rank that holds `parameter` too counts and saves it: no tensor of it here is primary. Once,
+  /// after place().
   void leave_primary(const ParameterPtr& parameter);
 
   c10::Device device() const { return context_.device; }

@@ -59,8 +59,8 @@ class StreamedModel {
   std::int64_t num_resident() const;
   bool is_tuned() const { return tuned_; }
 
-  /// A step's "copy_s" and "update_s" on average; "hidden_copy_share": of both, the share that the training did
-  /// not wait for; and on CPU slots "disk_bytes" of the tier's file.
+  /// A step's "copy_s" and "update_s" on average; "hidden_copy_share": of both, the share that the training
+  /// did not wait for; and on CPU slots "disk_bytes" of the tier's file.
   std::map<std::string, double> measured() const { return measured_; }
 
  private:
@@ -107,6 +107,10 @@ class StreamedModel {
   };
 
   void find_slices();
+  /// Indices of held_: those that the slice owns and that are trained.
+  std::vector<std::size_t> trained_of(const Slice& slice) const;
+  /// The first slice that uses something trained.
+  std::size_t lowest_trained() const;
   std::vector<std::size_t> order_of_residence() const;
   Result<void> place_in_tier();
   void place_on_device(Held& held);

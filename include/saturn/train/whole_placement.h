@@ -49,10 +49,10 @@ class WholePlacement final : public Placement {
   std::vector<at::Tensor> leaves_;            ///< as parameters()
   std::unique_ptr<GradientReducer> reducer_;  ///< among several ranks
 
-  // With a sharded optimiser: all leaves in one buffer, of which held() is this rank's shard.
+  // With a sharded optimiser: all leaves that train in one buffer, of which held() has this rank's shard.
   std::unique_ptr<FlatLayout> layout_;
   at::Tensor flat_;
-  std::vector<std::size_t> leaf_of_held_;
+  std::vector<std::size_t> leaf_of_held_;    ///< where it trains
   std::vector<std::int64_t> first_of_held_;  ///< element of that leaf
   std::unique_ptr<ShardExchange> exchange_;
 };

@@ -223,8 +223,17 @@ struct LossAndGradients {
   at::Tensor bias;
 };
 
+/// Which gradients are asked for.
+struct Asked {
+  bool x = false;
+  bool table = false;
+  bool bias = false;
+
+  bool any() const { return x || table || bias; }
+};
+
 LossAndGradients cross_entropy(const at::Tensor& x, const at::Tensor& table, const at::Tensor& bias,
-                               const at::Tensor& targets, double weight, bool with_gradients,
+                               const at::Tensor& targets, double weight, Asked asked,
                                const TableSplit& split) {
   const std::int64_t num_rows = x.size(0);
   const std::int64_t vocabulary = table.size(0);
@@ -234,11 +243,9 @@ LossAndGradients cross_entropy(const at::Tensor& x, const at::Tensor& table, con
 
   LossAndGradients result;
   result.loss = at::zeros({}, x.options().dtype(at::kFloat));
-  if (with_gradients) {
-    result.x = at::empty_like(x);
-    result.table = at::empty_like(table);
-    if (bias.defined()) result.bias = at::zeros_like(bias);
-  }
+  if (asked.x) result.x = at::empty_like(x);
+  if (asked.table) result.table = at::empty_like(table);
+  if (asked.bias) result.bias = at::zeros_like(bias);
   at::Tensor logits = at::empty({piece_rows, vocabulary}, x.options());
   double loss = 0.0;
   for (std::int64_t first = 0; first < num_rows; first += piece_rows) {
@@ -249,16 +256,18 @@ LossAndGradients cross_entropy(const at::Tensor& x, const at::Tensor& table, con
     at::mm_out(piece, x_piece, table.t());
     if (bias.defined()) piece.add_(bias);
     if (!by_kernel) {
-      result.loss += softmax_by_operators(piece, target_piece, weight, with_gradients, split);
+      result.loss += softmax_by_operators(piece, target_piece, weight, asked.any(), split);
     } else if (split.group != nullptr) {
       loss += softmax_in_place_of_slices(piece, target_piece, weight, split);
     } else {
       loss += softmax_in_place(piece, target_piece, weight);
     }
-    if (!with_gradients) continue;
-    at::Tensor x_gradient = result.x.narrow(0, first, count);
-    at::mm_out(x_gradient, piece, table);
-    if (bias.defined()) result.bias.add_(at::sum(piece, 0));
+    if (asked.x) {
+      at::Tensor x_gradient = result.x.narrow(0, first, count);
+      at::mm_out(x_gradient, piece, table);
+    }
+    if (asked.bias) result.bias.add_(at::sum(piece, 0));
+    if (!asked.table) continue;
     if (first == 0) {
       at::mm_out(result.table, piece.t(), x_piece);
     } else {
@@ -275,8 +284,11 @@ class HeadCrossEntropy : public torch::autograd::Function<HeadCrossEntropy> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
                             const at::Tensor& table, const std::optional<at::Tensor>& bias,
                             const at::Tensor& targets, double weight, const TableSplit& split) {
+    const Asked asked{.x = x.requires_grad(),
+                      .table = table.requires_grad(),
+                      .bias = bias.has_value() && bias->requires_grad()};
     LossAndGradients result =
-        cross_entropy(x, table, bias.value_or(at::Tensor()), targets, weight, /*with_gradients=*/true, split);
+        cross_entropy(x, table, bias.value_or(at::Tensor()), targets, weight, asked, split);
     context->save_for_backward({result.x, result.table, result.bias});
     return result.loss;
   }
@@ -300,12 +312,12 @@ at::Tensor head_cross_entropy(const at::Tensor& x, const at::Tensor& table, cons
                               double weight, const TableSplit& split, const at::Tensor& bias) {
   const at::Tensor rows = x.reshape({-1, x.size(-1)});
   const at::Tensor flat_targets = targets.reshape(-1).contiguous();
-  if (at::GradMode::is_enabled() && (x.requires_grad() || table.requires_grad())) {
+  const bool bias_trains = bias.defined() && bias.requires_grad();
+  if (at::GradMode::is_enabled() && (x.requires_grad() || table.requires_grad() || bias_trains)) {
     return HeadCrossEntropy::apply(rows, table, bias.defined() ? std::optional(bias) : std::nullopt,
                                    flat_targets, weight, split);
   }
-  return cross_entropy(rows.contiguous(), table, bias, flat_targets, weight, /*with_gradients=*/false, split)
-      .loss;
+  return cross_entropy(rows.contiguous(), table, bias, flat_targets, weight, /*asked=*/{}, split).loss;
 }
 
 }  // namespace saturn::train::ops

@@ -4,11 +4,13 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/gelu.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/sum.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "saturn/train/ops.h"
+#include "saturn/train/parameter.h"
 #include "train/ops/gelu.h"
 #include "train/ops/vector_math.h"
 
@@ -91,13 +93,16 @@ class GeluMlp : public torch::autograd::Function<GeluMlp> {
     const at::Tensor& slope = saved[4];
     const at::Tensor gradient = gradients[0].contiguous();
     at::Tensor hidden_gradient = at::mm(gradient, proj_weight.t());
-    at::Tensor proj_weight_gradient = at::mm(active.t(), gradient);
-    at::Tensor fc_bias_gradient = through_gelu(hidden_gradient, slope);
-    return {at::mm(hidden_gradient, fc_weight.t()),
-            at::mm(x.t(), hidden_gradient),
+    const auto asked = [&](std::size_t input, const auto& make) {
+      return context->needs_input_grad(input) ? make() : at::Tensor();
+    };
+    const at::Tensor proj_weight_gradient = asked(3, [&] { return at::mm(active.t(), gradient); });
+    const at::Tensor fc_bias_gradient = through_gelu(hidden_gradient, slope);
+    return {asked(0, [&] { return at::mm(hidden_gradient, fc_weight.t()); }),
+            asked(1, [&] { return at::mm(x.t(), hidden_gradient); }),
             fc_bias_gradient,
             proj_weight_gradient,
-            at::sum(gradient, 0),
+            asked(4, [&] { return at::sum(gradient, 0); }),
             at::Tensor()};
   }
 };
@@ -114,6 +119,16 @@ at::Tensor gelu_mlp(const at::Tensor& x, const at::Tensor& fc_weight, const at::
   std::vector<std::int64_t> shape = x.sizes().vec();
   shape.back() = proj_weight.size(-1);
   return y.view(shape);
+}
+
+at::Tensor gelu_mlp(const at::Tensor& x, const Parameter& fc, const at::Tensor& fc_bias,
+                    const Parameter& proj, const at::Tensor& proj_bias) {
+  if (fc.adapter || proj.adapter)
+    return linear_map(at::gelu(linear_map(x, fc, fc_bias), "tanh"), proj, proj_bias);
+  const auto by_outputs = [](const Parameter& weight) {
+    return weight.outputs == 1 ? weight.value : weight.value.t();
+  };
+  return gelu_mlp(x, by_outputs(fc), fc_bias, by_outputs(proj), proj_bias);
 }
 
 }  // namespace saturn::train::ops
