@@ -31,7 +31,7 @@ inline Json timm_config(TimmConfig config, const batch::ImageSettings* images) {
   config.arguments["num_classes"] = config.classes;
   Json preparation = {{"input_size", {config.channels, side, side}},
                       {"fixed_input_size", config.image_size != 0},
-                      {"interpolation", "bilinear"},
+                      {"interpolation", images != nullptr ? images->interpolation : "bilinear"},
                       {"num_classes", config.classes},
                       {"first_conv", config.first_layer},
                       {"classifier", config.last_layer}};

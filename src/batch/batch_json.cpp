@@ -76,16 +76,18 @@ std::vector<double> numbers_at(JsonReader& reader, const char* key) {
 }
 
 Json to_json(const ImageSettings& images) {
-  return {{"size", images.size},
-          {"channels", images.channels},
-          {"resize", images.resize},
-          {"least_area", images.least_area},
-          {"most_area", images.most_area},
-          {"flip", images.flip},
-          {"mean", images.mean},
-          {"deviation", images.deviation},
-          {"max_corrupt", images.max_corrupt},
-          {"classes", images.classes}};
+  Json json = {{"size", images.size},
+               {"channels", images.channels},
+               {"resize", images.resize},
+               {"least_area", images.least_area},
+               {"most_area", images.most_area},
+               {"flip", images.flip},
+               {"mean", images.mean},
+               {"deviation", images.deviation},
+               {"max_corrupt", images.max_corrupt},
+               {"classes", images.classes}};
+  if (images.interpolation != ImageSettings{}.interpolation) json["interpolation"] = images.interpolation;
+  return json;
 }
 
 ImageSettings images_from(JsonReader reader) {
@@ -95,6 +97,9 @@ ImageSettings images_from(JsonReader reader) {
   images.resize = int_at(reader, "resize", 0);
   images.least_area = reader.number("least_area");
   images.most_area = reader.number("most_area");
+  images.interpolation = reader.string_or("interpolation", images.interpolation);
+  if (images.interpolation != "bilinear" && images.interpolation != "bicubic")
+    reader.fault("interpolation", in_quotes(images.interpolation) + " stands here", "bilinear or bicubic");
   images.flip = reader.boolean_or("flip", true);
   images.mean = numbers_at(reader, "mean");
   images.deviation = numbers_at(reader, "deviation");

@@ -75,6 +75,9 @@ TableSchema data_table() {
       .key("tokenizer", like(text("bytes or a path, relative to this file"), "\"bytes\""),
            SATURN_AT(tokenizer),
            "text only: \"bytes\", or a tokenizer.json, a SentencePiece model, or a directory that holds one")
+      .key("documents", one_of({"file", "line", "blank-line", "jsonl"}), SATURN_AT(documents),
+           "text with a tokenizer: what the end-of-text token follows; jsonl: the \"text\" of each line's "
+           "object")
       .custom(
           "sequence_length", like(integer(1, 1 << 20), "128"),
           [](DataDraft& draft, const TomlValue& value) {
@@ -116,6 +119,8 @@ TableSchema data_table() {
             draft.crop_area = {value.elements[0].number, value.elements[1].number};
           },
           "[0.08, 1.0]", "images: least and largest share of the area that a training crop takes")
+      .key("interpolation", one_of({"bilinear", "bicubic"}), SATURN_AT(interpolation),
+           "images: how they are resized, as Pillow does it; ViTs are usually trained with bicubic")
       .key("flip", boolean(), SATURN_AT(flip), "images: mirror half of the training crops")
       .key("mean", like(number_list(-1, -1e6, 1e6), "[0.485, 0.456, 0.406]"), SATURN_AT(mean),
            "images: taken from each channel's values of 0 to 1; absent: ImageNet's")

@@ -15,6 +15,7 @@ struct DataDraft {
   std::string kind;
   std::string path;
   std::string tokenizer = "bytes";
+  std::string documents = "file";
   int sequence_length = 0;
   double validation_share = 0.1;
   std::string validation_path;
@@ -23,6 +24,7 @@ struct DataDraft {
   int channels = 3;
   int resize = 0;
   std::vector<double> crop_area = {0.08, 1.0};
+  std::string interpolation = "bilinear";
   bool flip = true;
   std::vector<double> mean;
   std::vector<double> std;

@@ -90,7 +90,7 @@ class Reader {
   }
 
   void read_images() {
-    refuse_keys({"tokenizer", "sequence_length", "vocabulary_size"}, "images");
+    refuse_keys({"tokenizer", "documents", "sequence_length", "vocabulary_size"}, "images");
     require_key("image_size", draft_.image_size, "224");
     DataSource& source = data_.source;
     source.kind = DataKind::images;
@@ -102,6 +102,7 @@ class Reader {
     images.resize = draft_.resize;
     images.least_area = draft_.crop_area[0];
     images.most_area = draft_.crop_area[1];
+    images.interpolation = draft_.interpolation;
     images.flip = draft_.flip;
     images.max_corrupt = draft_.max_corrupt;
     if (draft_.channels == 2)
@@ -206,9 +207,9 @@ class Reader {
 
   // What the draft says, and which of its keys do not belong to its kind.
   void settle() {
-    refuse_keys(
-        {"image_size", "channels", "resize", "crop_area", "flip", "mean", "std", "max_corrupt", "labels"},
-        draft_.kind);
+    refuse_keys({"image_size", "channels", "resize", "crop_area", "interpolation", "flip", "mean", "std",
+                 "max_corrupt", "labels"},
+                draft_.kind);
     require_key("sequence_length", draft_.sequence_length, "128");
     DataSource& source = data_.source;
     source.kind = draft_.kind == "tokens" ? DataKind::tokens : DataKind::text;
@@ -226,7 +227,17 @@ class Reader {
         faults_.add(it->second, whose_ + "vocabulary_size is set, but the tokenizer decides it",
                     "no vocabulary_size", "remove the line, or set kind = \"tokens\"");
       }
+      source.documents = draft_.documents;
       if (source.tokenizer != kBytes) open_tokenizer();
+    }
+    const auto documents = source.positions.find("documents");
+    if (documents != source.positions.end() && (source.tokenizer.empty() || source.tokenizer == kBytes)) {
+      faults_.add(documents->second,
+                  whose_ + "documents is set, and " +
+                      (source.tokenizer.empty() ? "files of tokens are cut already"
+                                                : "bytes have no token between them"),
+                  "documents only for text with a tokenizer",
+                  "remove the line, or set tokenizer to a tokenizer.json");
     }
   }
 
@@ -273,7 +284,8 @@ class Reader {
         {.tokenizer = tokenizer_.get(),
          .digest = tokenizer_digest_,
          .num_threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency())),
-         .progress = progress_});
+         .progress = progress_,
+         .documents = data_.source.documents});
   }
 
   FileList files_at(const std::string& key, const std::string& written, std::vector<std::string>& absolute) {

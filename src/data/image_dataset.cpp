@@ -166,13 +166,14 @@ class ImageDataset final : public Dataset {
                         .what = "the image has " + std::to_string(size.width) + " x " +
                                 std::to_string(size.height) + " pixels",
                         .expected = "a shape of at most 64 to 1"};
+    const Interpolation interpolation = interpolation_named(settings_.interpolation);
     const ImageSize side{settings_.size, settings_.size};
     const Rectangle all_of_side{0, 0, settings_.size, settings_.size};
     if (part == Part::validation) {
       SATURN_TRY(const Image image, formats::decode_image(file, {.channels = settings_.channels}, where));
       const CentreCrop crop = centre_crop({image.width, image.height}, settings_);
-      normalise(resized(image, {0, 0, image.width, image.height}, crop.whole), crop.square, false, settings_,
-                into);
+      normalise(resized(image, {0, 0, image.width, image.height}, crop.whole, interpolation), crop.square,
+                false, settings_, into);
       return {};
     }
     Random random(key);
@@ -189,7 +190,7 @@ class ImageDataset final : public Dataset {
                       std::max(1, crop.height / divisor)};
     reduced.width = std::min(reduced.width, image.width - reduced.left);
     reduced.height = std::min(reduced.height, image.height - reduced.top);
-    normalise(resized(image, reduced, side), all_of_side, mirrored, settings_, into);
+    normalise(resized(image, reduced, side, interpolation), all_of_side, mirrored, settings_, into);
     return {};
   }
 

@@ -27,9 +27,19 @@ struct Weights {
   std::vector<int> weights;  ///< `most` for each pixel, in fixed point
 };
 
-Weights weights_of(int in_size, int out_size) {
+/// The weight of a pixel at `distance` (at least 0) from the middle, in pixels of the smaller image.
+double filter(Interpolation interpolation, double distance) {
+  if (interpolation == Interpolation::bilinear) return std::max(0.0, 1.0 - distance);
+  constexpr double kSharpness = -0.5;
+  if (distance < 1.0) return ((kSharpness + 2.0) * distance - (kSharpness + 3.0)) * distance * distance + 1.0;
+  if (distance < 2.0) return (((distance - 5.0) * distance + 8.0) * distance - 4.0) * kSharpness;
+  return 0.0;
+}
+
+Weights weights_of(int in_size, int out_size, Interpolation interpolation) {
   const double scale = static_cast<double>(in_size) / out_size;
-  const double support = std::max(scale, 1.0);
+  const double stretch = std::max(scale, 1.0);
+  const double support = stretch * (interpolation == Interpolation::bilinear ? 1.0 : 2.0);
   Weights all;
   all.most = static_cast<int>(std::ceil(support)) * 2 + 1;
   all.weights.resize(static_cast<std::size_t>(all.most) * out_size);
@@ -40,14 +50,13 @@ Weights weights_of(int in_size, int out_size) {
     const int count = std::min(in_size, static_cast<int>(centre + support + 0.5)) - first;
     double sum = 0.0;
     for (int i = 0; i < count; ++i) {
-      const double distance = std::abs((i + first - centre + 0.5) / support);
-      exact[i] = distance < 1.0 ? 1.0 - distance : 0.0;
+      exact[i] = filter(interpolation, std::abs((i + first - centre + 0.5) / stretch));
       sum += exact[i];
     }
     for (int i = 0; i < count; ++i) {
       const double weight = sum != 0.0 ? exact[i] / sum : exact[i];
       all.weights[static_cast<std::size_t>(at) * all.most + i] =
-          static_cast<int>(0.5 + weight * (1 << kPrecisionBits));
+          static_cast<int>((weight < 0.0 ? -0.5 : 0.5) + weight * (1 << kPrecisionBits));
     }
     all.first.push_back(first);
     all.count.push_back(count);
@@ -94,7 +103,11 @@ Rectangle random_crop(Random& random, ImageSize size, double least_area, double 
   return {(size.width - width) / 2, (size.height - height) / 2, width, height};
 }
 
-Image resized(const Image& image, const Rectangle& part, ImageSize size) {
+Interpolation interpolation_named(const std::string& name) {
+  return name == "bicubic" ? Interpolation::bicubic : Interpolation::bilinear;
+}
+
+Image resized(const Image& image, const Rectangle& part, ImageSize size, Interpolation interpolation) {
   SATURN_CHECK(part.left >= 0 && part.top >= 0 && part.left + part.width <= image.width &&
                    part.top + part.height <= image.height && part.width > 0 && part.height > 0,
                "a piece lies in its image");
@@ -109,7 +122,7 @@ Image resized(const Image& image, const Rectangle& part, ImageSize size) {
   if (part.width == size.width) {
     for (int y = 0; y < part.height; ++y) std::copy_n(first + y * stride, row, &narrowed[y * row]);
   } else {
-    const Weights weights = weights_of(part.width, size.width);
+    const Weights weights = weights_of(part.width, size.width, interpolation);
     for (int y = 0; y < part.height; ++y) {
       if (channels == 1)
         resize_row<1>(first + y * stride, weights, &narrowed[y * row]);
@@ -122,7 +135,7 @@ Image resized(const Image& image, const Rectangle& part, ImageSize size) {
     result.pixels = std::move(narrowed);
     return result;
   }
-  const Weights weights = weights_of(part.height, size.height);
+  const Weights weights = weights_of(part.height, size.height, interpolation);
   result.pixels.resize(row * size.height);
   std::vector<int> sums(row);
   for (int y = 0; y < size.height; ++y) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "saturn/base/random.h"
 #include "saturn/batch/batch.h"
@@ -22,9 +23,13 @@ struct Rectangle {
 /// where ten draws did not fit.
 Rectangle random_crop(Random& random, formats::ImageSize size, double least_area, double most_area);
 
-/// `part` of `image` as an image of `size`: bilinear over the area that a pixel covers, bit by bit as Pillow
-/// does it.
-formats::Image resized(const formats::Image& image, const Rectangle& part, formats::ImageSize size);
+enum class Interpolation { bilinear, bicubic };
+/// Of ImageSettings::interpolation, which the reader of batches has checked.
+Interpolation interpolation_named(const std::string& name);
+
+/// `part` of `image` as an image of `size`: over the area that a pixel covers, bit by bit as Pillow does it.
+formats::Image resized(const formats::Image& image, const Rectangle& part, formats::ImageSize size,
+                       Interpolation interpolation = Interpolation::bilinear);
 
 /// How validation brings an image to its model: the size of the whole and the square that is then cut from
 /// it.

@@ -56,6 +56,7 @@ Result<batch::ImageSettings> settings_of(const worker::EvaluateRequest& request,
   else if (share != preparation.end() && share->is_number() && share->get<double>() > 0.01)
     settings.resize =
         std::max(settings.size, static_cast<int>(std::floor(settings.size / share->get<double>())));
+  if (preparation.value("interpolation", Json()) == Json("bicubic")) settings.interpolation = "bicubic";
   settings.mean = numbers_of(preparation, "mean", spec.channels);
   settings.deviation = numbers_of(preparation, "std", spec.channels);
   if (settings.mean.empty()) settings.mean.assign(static_cast<std::size_t>(spec.channels), 0.5);

@@ -50,6 +50,27 @@ TEST_SUITE("data") {
     CHECK(pixels_of(resized(grey, {0, 0, 7, 5}, {7, 5})) == pixels_of(grey));
   }
 
+  // The same with BICUBIC.
+  TEST_CASE("data/image_transform: bicubic resizing gives Pillow's pixels to the bit") {
+    const Image grey = pattern(1);
+    const auto cubic = [](const Image& image, const Rectangle& part, formats::ImageSize size) {
+      return pixels_of(resized(image, part, size, Interpolation::bicubic));
+    };
+    CHECK(cubic(grey, {0, 0, 7, 5}, {3, 2}) == std::vector<int>{86, 136, 123, 144, 79, 136});
+    CHECK(cubic(grey, {0, 0, 7, 5}, {9, 6}) ==
+          std::vector<int>{0,   20,  50,  79,  108, 136, 171, 206, 229, 36,  65,  101, 140, 190,
+                           244, 142, 70,  114, 81,  116, 179, 196, 98,  102, 66,  60,  103, 124,
+                           184, 197, 129, 14,  21,  53,  102, 148, 174, 197, 121, 23,  56,  106,
+                           121, 144, 184, 222, 88,  17,  56,  125, 122, 175, 217, 212});
+    CHECK(cubic(grey, {1, 1, 5, 3}, {4, 4}) ==
+          std::vector<int>{104, 167, 248, 80, 156, 165, 85, 61, 194, 105, 15, 72, 194, 24, 83, 107});
+    CHECK(cubic(pattern(3), {0, 0, 7, 5}, {2, 3}) ==
+          std::vector<int>{84, 171, 42, 158, 97, 78, 137, 118, 68, 84, 171, 42, 106, 149, 53, 136, 119, 68});
+    CHECK(cubic(grey, {0, 0, 7, 5}, {7, 5}) == pixels_of(grey));
+    CHECK(interpolation_named(batch::ImageSettings{}.interpolation) == Interpolation::bilinear);
+    CHECK(interpolation_named("bicubic") == Interpolation::bicubic);
+  }
+
   TEST_CASE("data/image_transform: the centre is torchvision's Resize and CenterCrop") {
     batch::ImageSettings settings;
     settings.size = 224;

@@ -54,12 +54,18 @@ def write_images(folder, num_classes, channels, generator):
     return paths
 
 
+def interpolation_of(directory):
+    """How timm resizes images for a stored model: its configurations ask for bicubic or bilinear."""
+    return json.loads(path_in(directory, "config.json").read_text())["pretrained_cfg"].get("interpolation", "bilinear")
+
+
 def compare_logits(checks, saturn, model, directory, folder, paths, channels, size, work):
     out = path_in(work, "logits.safetensors")
     told = run_json(saturn, "eval", directory, "--images", folder, "--logits", out, "--json")
     got = load_file(out)["logits"]
+    interpolation = torchvision.transforms.InterpolationMode(interpolation_of(directory))
     prepare = torchvision.transforms.Compose([
-        torchvision.transforms.Resize(int(size / 0.875)),
+        torchvision.transforms.Resize(int(size / 0.875), interpolation),
         torchvision.transforms.CenterCrop(size),
         torchvision.transforms.ToTensor(),
         torchvision.transforms.Normalize(MEAN[:channels], DEVIATION[:channels])])
@@ -133,7 +139,7 @@ def compare_training(checks, options, model, directory, folder, batch, settings,
     # The driver knows nothing of the images, and so neither does the config.json that it writes.
     config = json.loads((saved / "config.json").read_text())
     config["pretrained_cfg"].update(input_size=[channels, size, size], mean=MEAN[:channels], std=DEVIATION[:channels],
-                                    crop_pct=0.875)
+                                    crop_pct=0.875, interpolation=interpolation_of(directory))
     (saved / "config.json").write_text(json.dumps(config))
     out = path_in(work, "logits.safetensors")
     run(options.saturn, "eval", saved, "--images", folder, "--logits", out)

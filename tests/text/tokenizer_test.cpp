@@ -1,5 +1,7 @@
 // Tokenizers read from their files: a small one by hand, what is refused, and texts kept as shards.
 
+#include "saturn/text/tokenizer.h"
+
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -10,7 +12,6 @@
 #include "saturn/base/json.h"
 #include "saturn/formats/token_shard.h"
 #include "saturn/text/corpus.h"
-#include "saturn/text/tokenizer.h"
 #include "tests/support/temporary_directory.h"
 
 namespace saturn::testing {
@@ -43,9 +44,7 @@ Json small_tokenizer() {
           {"normalizer", nullptr},
           {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
           {"model",
-           {{"type", "BPE"},
-            {"vocab", vocabulary},
-            {"merges", {"t h", "th e", spelling(' ') + " the"}}}}};
+           {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", {"t h", "th e", spelling(' ') + " the"}}}}};
 }
 
 class Folder {
@@ -191,6 +190,78 @@ TEST_CASE("text/corpus: tokens of a file are made once and found by content") {
   const auto bad = text::tokens_of_file(folder.file("bad.txt"), "other", encoder);
   REQUIRE_FALSE(bad.ok());
   CHECK(bad.faults().front().where == folder.file("bad.txt") + ", line 2, byte 10");
+}
+
+TEST_CASE("text/corpus: the end-of-text token follows every document whatever a document is") {
+  Folder folder;
+  ::setenv("XDG_CACHE_HOME", folder.file("cache").c_str(), 1);
+  const auto tokenizer = text::open_tokenizer(folder.write(small_tokenizer()));
+  REQUIRE(tokenizer.ok());
+  constexpr text::Token kEnd = 259;
+  struct Row {
+    std::string documents;
+    std::string content;
+    Tokens want;
+  };
+  const std::vector<Row> rows = {
+      {"line", "ab\n\n \t\nc\r\nd", {'a', 'b', kEnd, 'c', kEnd, 'd', kEnd}},
+      {"blank-line", "\n\na\nb\n \n\nc\n", {'a', '\n', 'b', kEnd, 'c', kEnd}},
+      {"blank-line", "a\r\nb", {'a', '\n', 'b', kEnd}},
+      {"jsonl",
+       "{\"text\": \"a\\nb\", \"id\": 3}\n\n{\"text\": \"\"}\n{\"text\": \"c\"}\n",
+       {'a', '\n', 'b', kEnd, 'c', kEnd}},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.documents);
+    CAPTURE(row.content);
+    REQUIRE(write_whole(folder.file("a.txt"), row.content).ok());
+    for (const int num_threads : {1, 3}) {
+      const text::Encoder encoder{.tokenizer = tokenizer->get(),
+                                  .digest = "d" + std::to_string(num_threads),
+                                  .num_threads = num_threads,
+                                  .progress = {},
+                                  .documents = row.documents};
+      const auto shard = text::tokens_of_file(folder.file("a.txt"), digest_of(row.content), encoder);
+      REQUIRE(shard.ok());
+      const auto opened = formats::TokenShard::open(*shard);
+      REQUIRE(opened.ok());
+      REQUIRE(opened->size() == static_cast<std::int64_t>(row.want.size()));
+      for (std::size_t i = 0; i < row.want.size(); ++i)
+        CHECK((*opened)[static_cast<std::int64_t>(i)] == row.want[i]);
+    }
+  }
+}
+
+TEST_CASE("text/corpus: a faulty document is told at its line and another way of cutting is another shard") {
+  Folder folder;
+  ::setenv("XDG_CACHE_HOME", folder.file("cache").c_str(), 1);
+  const auto tokenizer = text::open_tokenizer(folder.write(small_tokenizer()));
+  REQUIRE(tokenizer.ok());
+  const auto encode = [&](const std::string& documents, const std::string& content) {
+    REQUIRE(write_whole(folder.file("a.txt"), content).ok());
+    const text::Encoder encoder{.tokenizer = tokenizer->get(),
+                                .digest = "d",
+                                .num_threads = 2,
+                                .progress = {},
+                                .documents = documents};
+    return text::tokens_of_file(folder.file("a.txt"), digest_of(content), encoder);
+  };
+  const std::string path = folder.file("a.txt");
+  const auto utf8 = encode("line", "good\n\nba\xff\n");
+  REQUIRE_FALSE(utf8.ok());
+  CHECK(utf8.faults().front().where.starts_with(path + ":3, "));
+  for (const char* line : {"[1]", "{\"txt\": \"a\"}", "{\"text\": 3}", "{\"text\": "}) {
+    CAPTURE(line);
+    const auto bad = encode("jsonl", std::string("{\"text\": \"a\"}\n") + line + "\n");
+    REQUIRE_FALSE(bad.ok());
+    CHECK(bad.faults().front().where.starts_with(path + ":2"));
+  }
+  CHECK_FALSE(encode("line", "\n \n").ok());
+  const auto by_line = encode("line", "a\nb\n");
+  const auto whole = encode("file", "a\nb\n");
+  REQUIRE(by_line.ok());
+  REQUIRE(whole.ok());
+  CHECK(*by_line != *whole);
 }
 
 }  // namespace
