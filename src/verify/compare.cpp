@@ -18,7 +18,9 @@ using checkpoint::Stored;
 using checkpoint::Tensor;
 
 constexpr std::int64_t kSlabElements = std::int64_t{1} << 20;
-constexpr double kNoGradient = 1e-8;  // of a second moment against the mean of its tensor's
+// Of a second moment against the mean of its tensor's. Lion has none, and steps as far along noise as along a
+// gradient: the square of its first moment stands in.
+constexpr double kNoGradient = 1e-8;
 
 using Values = std::vector<float>;
 
@@ -88,23 +90,29 @@ class Comparison {
     return {};
   }
 
+  /// Mean of the squares where `tensor` is a first moment, else of the values.
   Result<double> mean_of(const Tensor& tensor) {
     double sum = 0.0;
     std::int64_t count = 0;
     Values values;
     SATURN_TRY_VOID(in_slabs(tensor, [&](std::int64_t first, std::int64_t num_rows) -> Result<void> {
       SATURN_TRY_VOID(after_.read_rows(tensor, first, num_rows, values));
-      for (const float value : values) sum += value;
+      for (const float value : values) sum += as_square(tensor, value);
       count += static_cast<std::int64_t>(values.size());
       return {};
     }));
     return count > 0 ? sum / static_cast<double>(count) : 0.0;
   }
 
+  static double as_square(const Tensor& moment, float value) {
+    return moment.role == "exp_avg" ? double{value} * value : double{value};
+  }
+
   Result<Sums> of_update(const Tensor& tensor) {
     SATURN_TRY(const Tensor* const before, same_in(before_, tensor));
     SATURN_TRY(const Tensor* const other, same_in(other_, tensor));
-    const Tensor* const squares = after_.find("exp_avg_sq", tensor.name);
+    const Tensor* squares = after_.find("exp_avg_sq", tensor.name);
+    if (squares == nullptr) squares = after_.find("exp_avg", tensor.name);
     double least = -1.0;
     if (squares != nullptr) {
       SATURN_TRY(const double mean, mean_of(*squares));
@@ -118,7 +126,7 @@ class Comparison {
       SATURN_TRY_VOID(other_.read_rows(*other, first, num_rows, v1));
       if (squares != nullptr) SATURN_TRY_VOID(after_.read_rows(*squares, first, num_rows, square));
       for (std::size_t i = 0; i < w1.size(); ++i) {
-        if (squares != nullptr && square[i] < least) continue;
+        if (squares != nullptr && as_square(*squares, square[i]) < least) continue;
         const double own = double{w1[i]} - w0[i];
         // Both from the reference's beginning: weights that began elsewhere are a difference too.
         const double apart = double{v1[i]} - w1[i];

@@ -103,6 +103,19 @@ TEST_SUITE("verify") {
     CHECK(shelf.compared(run)->update > 0.9);
   }
 
+  TEST_CASE("verify/compare: without a second moment the first says where there was no gradient") {
+    Shelf shelf;
+    Run reference;
+    reference.moment.back() = 1e-5F;  // of others of 3: noise that Lion follows as far as a gradient
+    reference.write(shelf.ends.after);
+    Run run = reference;
+    run.weight.back() = -1.0F;
+    CHECK(shelf.compared(run)->update == 0.0);
+    run.weight = reference.weight;
+    run.weight.front() = -1.0F;
+    CHECK(shelf.compared(run)->update > 0.5);
+  }
+
   TEST_CASE("verify/compare: a tensor that is missing or of another shape is named") {
     Shelf shelf;
     write_checkpoint(shelf.other,
