@@ -47,11 +47,13 @@ Result<Measured> own_profile(const Stage& stage, const journal::RunPaths& paths,
   StopSignals signals;
   SATURN_TRY(const std::unique_ptr<worker::Launcher> launcher, open_launcher(clock));
   launcher->set_wake_fds({signals.fd()});
+  const std::optional<profile::TrialCache> cache = open_trial_cache(clock);
   TrialProgress progress(quiet, clock);
   Result<profile::Profile> profile = run::ensure_profile({.batch = &stage.batch,
                                                           .machine = &stage.machine,
                                                           .path = paths.profile(),
                                                           .trials_directory = paths.trials(),
+                                                          .cache = cache ? &*cache : nullptr,
                                                           .stop =
                                                               [&signals] {
                                                                 signals.drain();

@@ -8,6 +8,7 @@
 #include <set>
 #include <tuple>
 
+#include "saturn/base/files.h"
 #include "saturn/base/units.h"
 #include "saturn/view/text.h"
 
@@ -38,6 +39,13 @@ std::string milliseconds(double seconds) {
 std::string jobs_text(const Trial& trial) {
   if (trial.jobs.empty()) return trial.job_class;
   return trial.jobs.front() + (trial.jobs.size() > 1 ? " +" + std::to_string(trial.jobs.size() - 1) : "");
+}
+
+// "14.2", or what it is estimated at with its bounds: "~14.2 (11.9 to 17.0)".
+std::string step_text(const Trial& trial) {
+  if (trial.step_time_high_s <= 0) return milliseconds(trial.step_time_s);
+  return "~" + milliseconds(trial.step_time_s) + " (" + milliseconds(trial.step_time_low_s) + " to " +
+         milliseconds(trial.step_time_high_s) + ")";
 }
 
 std::string seconds_text(double seconds) {
@@ -105,9 +113,9 @@ std::string trials_text(const Profile& profile, const view::Terminal& terminal) 
                      {.title = "source", .drop_order = 1}});
   for (const Trial& trial : profile.trials) {
     const bool ok = trial.outcome == Outcome::ok;
-    const bool has_spread = ok && trial.step_time_s > 0;
+    const bool has_spread = ok && trial.step_time_s > 0 && trial.is_measured();
     table.add({jobs_text(trial), batch::to_text(trial.configuration), trial.configuration.device_class,
-               profile::name_of(trial.outcome), ok ? milliseconds(trial.step_time_s) : "",
+               profile::name_of(trial.outcome), ok ? step_text(trial) : "",
                has_spread ? format_percent(trial.step_time_spread_s / trial.step_time_s) : "",
                ok ? format_number(trial.samples_per_s, 4) : "", memory_text(trial),
                seconds_text(trial.start_time_s), seconds_text(trial.save_time_s),
@@ -122,7 +130,12 @@ std::string profile_text(const Profile& profile, const view::Terminal& terminal)
     for (const std::string& line : view::wrapped(text, terminal.width, terminal.unicode)) out += line + "\n";
   };
   const int num_devices = profile.machine.num_devices();
-  say(std::to_string(profile.trials.size()) + (profile.trials.size() == 1 ? " trial on " : " trials on ") +
+  const auto num_estimated =
+      std::count_if(profile.trials.begin(), profile.trials.end(),
+                    [](const Trial& trial) { return trial.outcome == Outcome::ok && !trial.is_measured(); });
+  const auto num_trials = static_cast<std::ptrdiff_t>(profile.trials.size()) - num_estimated;
+  say(std::to_string(num_trials) + (num_trials == 1 ? " trial" : " trials") +
+      (num_estimated > 0 ? " and " + std::to_string(num_estimated) + " estimated" : "") + " on " +
       std::to_string(num_devices) + (num_devices == 1 ? " device of " : " devices of ") +
       profile.machine.cpu_model);
   out += "\n" + trials_text(profile, terminal);
@@ -134,12 +147,16 @@ std::string profile_text(const Profile& profile, const view::Terminal& terminal)
     say(trial.id + ": " + trial.reason);
   }
   if (!profile.untried.empty()) out += "\n";
-  std::size_t num_left_out = 0, num_other_knobs = 0;
+  std::size_t num_left_out = 0, num_settled = 0, num_other_knobs = 0;
   std::set<Way> ways;  // that were measured, or told here to have not been
   for (const Trial& trial : profile.trials) ways.insert(way_of(trial));
   for (const profile::Untried& untried : profile.untried) {
     if (untried.why == profile::Untried::Why::budget) {
       ++num_left_out;
+      continue;
+    }
+    if (untried.why == profile::Untried::Why::settled) {
+      ++num_settled;
       continue;
     }
     if (!ways.insert(way_of(untried.trial)).second) {
@@ -158,7 +175,61 @@ std::string profile_text(const Profile& profile, const view::Terminal& terminal)
     say(std::to_string(num_left_out) + (num_left_out == 1 ? " configuration was" : " configurations were") +
         " left out: the budget was spent");
   }
+  if (num_settled > 0)
+    say(std::to_string(num_settled) + (num_settled == 1 ? " configuration was" : " configurations were") +
+        " left out");
+  if (profile.decision) {
+    say("measuring ended: " + profile.decision->reason);
+    if (profile.decision->num_predicted > 0) {
+      say("of " + std::to_string(profile.decision->num_predicted) + " trials estimated before they ran " +
+          std::to_string(profile.decision->num_missed) +
+          " came out of their bounds; the estimates were off by " +
+          format_percent(profile.decision->typical_error) + " in the median");
+    }
+  }
   return out;
+}
+
+std::string cache_text(const std::vector<profile::CachedConditions>& kept, const std::string& directory,
+                       double now_unix_s, const view::Terminal& terminal) {
+  if (kept.empty()) return "no trials are kept in " + directory + "\n";
+  view::Table table({{.title = "hardware", .shrinks = true},
+                     {.title = "trials", .align = Align::right},
+                     {.title = "corrected", .align = Align::right, .drop_order = 2},
+                     {.title = "models", .shrinks = true},
+                     {.title = "saturn", .drop_order = 1},
+                     {.title = "age", .align = Align::right},
+                     {.title = "folder"}});
+  for (const profile::CachedConditions& one : kept) {
+    std::string classes, models;
+    for (const std::string& name : one.device_classes) classes += (classes.empty() ? "" : ", ") + name;
+    for (const std::string& name : one.job_classes) models += (models.empty() ? "" : ", ") + name;
+    table.add({std::to_string(one.num_devices) + " " + classes + " of " + one.cpu_model,
+               std::to_string(one.num_trials), std::to_string(one.num_corrected), models,
+               one.conditions.saturn, format_duration(std::max(0.0, now_unix_s - one.newest_unix_s)),
+               file_name_of(one.folder)});
+  }
+  return table.text(terminal) + "\nin " + directory + "; `rm -r` of a folder forgets it\n";
+}
+
+Json cache_json(const std::vector<profile::CachedConditions>& kept) {
+  Json all = Json::array();
+  for (const profile::CachedConditions& one : kept) {
+    Json entry = {{"folder", one.folder},
+                  {"fingerprint", one.conditions.fingerprint},
+                  {"saturn", one.conditions.saturn},
+                  {"warmup_steps", one.conditions.warmup_steps},
+                  {"trial_steps", one.conditions.trial_steps},
+                  {"cpu_model", one.cpu_model},
+                  {"num_devices", one.num_devices},
+                  {"num_trials", one.num_trials},
+                  {"num_corrected", one.num_corrected},
+                  {"newest_unix_s", one.newest_unix_s}};
+    entry["device_classes"] = one.device_classes;
+    entry["job_classes"] = one.job_classes;
+    all.push_back(std::move(entry));
+  }
+  return {{"kept", std::move(all)}};
 }
 
 bool differ(const Profile& left, const Profile& right) {

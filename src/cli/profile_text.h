@@ -3,7 +3,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "saturn/profile/cache.h"
 #include "saturn/profile/profile.h"
 #include "saturn/view/terminal.h"
 
@@ -19,6 +21,11 @@ std::string trials_text(const profile::Profile& profile, const view::Terminal& t
 std::string profile_changes_text(const profile::Profile& left, const profile::Profile& right,
                                  const view::Terminal& terminal);
 Json profile_changes_json(const profile::Profile& left, const profile::Profile& right);
+
+/// A line for each set of conditions in the cache in `directory`, and how to forget one.
+std::string cache_text(const std::vector<profile::CachedConditions>& kept, const std::string& directory,
+                       double now_unix_s, const view::Terminal& terminal);
+Json cache_json(const std::vector<profile::CachedConditions>& kept);
 
 /// Whether a trial was added or removed, or its outcome or measurements are others.
 bool differ(const profile::Profile& left, const profile::Profile& right);

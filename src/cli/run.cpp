@@ -120,6 +120,7 @@ struct RunArgs {
     StopSignals signals;
     SATURN_TRY(const std::unique_ptr<worker::Launcher> launcher, open_launcher(clock));
     const std::unique_ptr<run::Planner> planner = run::make_child_planner();
+    const std::optional<profile::TrialCache> cache = open_trial_cache(clock);
     view::RunDisplay display(view::stderr_screen(context.quiet), clock);
     TrialProgress trials(context.quiet, clock);
     const Result<run::SessionResult> ran = run::run_session(request, held,
@@ -133,7 +134,8 @@ struct RunArgs {
                                                                    signals.drain();
                                                                    return StopSignals::count();
                                                                  },
-                                                             .wake_fds = {signals.fd()}});
+                                                             .wake_fds = {signals.fd()},
+                                                             .trial_cache = cache ? &*cache : nullptr});
     trials.finish();
     display.finish();
     if (!ran.ok()) {

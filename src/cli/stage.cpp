@@ -2,6 +2,8 @@
 
 #include "cli/stage.h"
 
+#include <sys/stat.h>
+
 #include <csignal>
 
 #include "saturn/base/units.h"
@@ -12,6 +14,7 @@
 #include "saturn/worker/catalogue.h"
 #include "saturn/worker/gpu_probe.h"
 #include "saturn/worker/local_launcher.h"
+#include "saturn/worker/train_library.h"
 
 namespace saturn::cli {
 namespace {
@@ -54,6 +57,21 @@ Result<std::unique_ptr<worker::Launcher>> open_launcher(const Clock& clock) {
   return worker::make_local_launcher({}, clock);
 }
 
+std::optional<profile::TrialCache> open_trial_cache(const Clock& clock) {
+  const std::optional<std::string> directory = profile::TrialCache::usual_directory();
+  if (!directory) return std::nullopt;
+  // A library that was built again may train at another speed.
+  std::string training;
+  for (const std::string& path : worker::train_library_paths()) {
+    struct stat found = {};
+    if (::stat(path.c_str(), &found) != 0) continue;
+    training = std::to_string(found.st_size) + "-" + std::to_string(found.st_mtim.tv_sec) + "." +
+               std::to_string(found.st_mtim.tv_nsec);
+    break;
+  }
+  return profile::TrialCache(*directory, training, clock);
+}
+
 int exit_code_of_signal() {
   return 128 + (StopSignals::first() > 0 ? StopSignals::first() : SIGTERM);
 }
@@ -74,8 +92,7 @@ void TrialProgress::on_trial_step(const profile::Trial& trial, int step, int num
   display_.step(name_of(trial), step, num_steps);
 }
 
-void TrialProgress::on_trial_ended(const profile::Trial& trial, int num_ended, int num_trials,
-                                   double eta_s) {
+void TrialProgress::on_trial_ended(const profile::Trial& trial, int num_ended, int num_trials, double eta_s) {
   display_.ended(name_of(trial), result_of(trial), num_ended, num_trials, eta_s);
 }
 

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/command.h"
@@ -11,6 +12,7 @@
 #include "saturn/base/signals.h"
 #include "saturn/batch/batch.h"
 #include "saturn/devices/machine.h"
+#include "saturn/profile/cache.h"
 #include "saturn/profile/measure.h"
 #include "saturn/view/displays.h"
 #include "saturn/worker/launcher.h"
@@ -32,6 +34,9 @@ Result<Stage> open_stage(const std::string& batch_path, const std::string& direc
 
 /// Ranks as processes of this machine.
 Result<std::unique_ptr<worker::Launcher>> open_launcher(const Clock& clock);
+
+/// The user's cache of trials; nothing where it is turned off, or there is no place for one.
+std::optional<profile::TrialCache> open_trial_cache(const Clock& clock);
 
 /// Exit code for the signal that came first: 130 for INT, 143 for TERM, and for `saturn stop`.
 int exit_code_of_signal();

@@ -20,6 +20,8 @@ struct ClassFactor {
 void slow_down(Trial& trial, double factor) {
   trial.step_time_s *= factor;
   trial.step_time_spread_s *= factor;
+  trial.step_time_low_s *= factor;
+  trial.step_time_high_s *= factor;
   trial.evaluate_time_s *= factor;  // the same devices, the same layers
   trial.samples_per_s /= factor;
 }

@@ -182,12 +182,21 @@ Result<plan::PlanProblem> to_plan_problem(const batch::Batch& batch, const Profi
     std::vector<const Trial*> trials;
     for (const Trial& trial : profile.trials) {
       if (!trials_of && trial.job_class != job_class) continue;
-      if (!allowed.contains(trial.id)) continue;
-      trials.push_back(&trial);
+      if (allowed.contains(trial.id)) trials.push_back(&trial);
+    }
+    // What was only estimated serves where nothing else is left, and then by the most it may take.
+    const bool has_measured = std::any_of(trials.begin(), trials.end(), [&](const Trial* trial) {
+      return trial->outcome == Outcome::ok && trial->is_measured() && !is_struck(left, trial->id) &&
+             some_node_holds(problem.nodes, trial->configuration);
+    });
+    for (const Trial* const known : trials) {
+      const Trial& trial = *known;
       const bool runs_there = left.running && left.running->trial == trial.id;
       if (trial.outcome != Outcome::ok || (is_struck(left, trial.id) && !runs_there)) continue;
       if (!some_node_holds(problem.nodes, trial.configuration)) continue;
+      if (has_measured && !trial.is_measured() && !runs_there) continue;
       Trial own = trial;
+      if (own.step_time_high_s > 0.0) own.step_time_s = own.step_time_high_s;
       own.step_time_s *= left.running ? left.running->slowdown : 1.0;
       const JobTime time = job_time(job, batch.run, own, left.from_step, num_steps.at(job.name));
       entry.configurations.push_back({.technique = trial.configuration.technique,

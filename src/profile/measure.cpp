@@ -1,118 +1,71 @@
-// The trial runner: what the search asks for, on the machine's devices, each trial a process group of its
-// own.
-//
-// Devices that jobs share with others in the run (CPU slots, shares of a GPU) are measured one trial at a
-// time with every other slot kept busy; whole GPUs disturb each other little, so trials on disjoint ones run
-// side by side.
+// The trial runner: what is worth measuring, on the machine's devices, each trial a process group of its own.
 
 #include "saturn/profile/measure.h"
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <map>
 #include <memory>
-#include <numeric>
 #include <set>
 
 #include "profile/search.h"
+#include "profile/slots.h"
+#include "profile/trial_run.h"
+#include "profile/worth.h"
 #include "saturn/base/files.h"
 #include "saturn/base/statistics.h"
 #include "saturn/base/units.h"
-#include "saturn/profile/attempt_end.h"
+#include "saturn/profile/job_time.h"
 #include "saturn/profile/ranks.h"
 
 namespace saturn::profile {
 namespace {
 
 constexpr double kPollS = 0.25;
-constexpr double kStopGraceS = 1.0;
-constexpr double kTimedS = 1.0;     // short steps are timed for about this long
-constexpr int kMaxTrialSteps = 64;  // ... but never more of them
-constexpr double kHopeless = 1.25;  // times as slow as the best beside it: the batch's own steps are enough
-constexpr double kSlotFlops = 2.0e10;  // of a CPU slot's thread: only sizes the timing, never enters a result
+constexpr double kMostWidening = 4.0;  // of the cost model's margins
 
-struct Slot {
-  std::string node;
-  devices::Device device;
-  std::string held_by;  // attempt; empty = free
-};
-
-bool is_shared(const devices::Device& device) {
-  return device.kind == "cpu" || device.num_shares > 1;
+std::string counted(int count, const char* what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
 }
-
-// One trial that runs.
-struct Running : AttemptEnd {
-  Trial trial;
-  std::string attempt;
-  std::string directory;
-  int warmup_steps = 0;
-  int trial_steps = 0;
-  double launched_s = 0.0;
-  double deadline_s = 0.0;
-  double first_step_s = 0.0;  // when its report came; 0 before
-  std::vector<double> step_times_s;
-  int num_steps_seen = 0;
-  double finished_s = 0.0;
-  double ended_s = 0.0;
-  std::int64_t memory_peak_bytes = 0;
-  std::int64_t host_memory_peak_bytes = 0;
-  bool stopped = false;
-  bool timing_is_over = false;
-  int num_living = 0;
-};
-
-// Work that only keeps another slot busy.
-struct Load {
-  std::string attempt;
-  std::string job_class;
-  std::size_t slot = 0;
-  double launched_s = 0.0;
-  bool stepping = false;
-  bool ending = false;
-};
 
 class Measurement {
  public:
-  Measurement(const MeasureRequest& request, worker::Launcher& launcher, const Clock& clock,
-              ProfileObserver& observer)
+  Measurement(const MeasureRequest& request, std::map<std::string, std::int64_t> num_steps,
+              worker::Launcher& launcher, const Clock& clock, ProfileObserver& observer)
       : request_(request),
         batch_(*request.batch),
         launcher_(launcher),
         clock_(clock),
         observer_(observer),
-        search_(batch_, *request.machine) {}
+        search_(batch_, *request.machine),
+        workload_(workload_of(batch_, num_steps)),
+        worth_(batch_, std::move(num_steps), request.gap),
+        slots_(batch_, *request.machine, launcher, clock, request.trials_directory) {}
 
   Result<Profile> run();
 
  private:
   void take_over_previous();
-  void lay_out_slots();
+  void take(const Trial& wanted, Trial known);
+  void tell_what_is_there(int num_failed) const;
+  void reconsider();
   Result<void> start_what_can();
-  bool make_room(const Trial& trial, std::vector<std::size_t>& slots);
-  bool others_are_busy(const Trial& trial, const std::vector<std::size_t>& slots);
-  Result<void> start_load(std::size_t slot, const Trial& trial);
-  void end_load(Load& load);
-  std::string load_directory(std::size_t slot) const {
-    return join_path(request_.trials_directory, "load-" + std::to_string(slot));
-  }
-  Result<void> start_trial(Trial trial, const std::vector<std::size_t>& slots);
+  Result<void> start(const Trial& trial, const std::vector<std::size_t>& places);
   void handle(const worker::WorkerEvent& event);
-  void handle(Running& running, const worker::WorkerEvent& event);
-  bool has_been_timed(const Running& running) const;
+  void handle_step(TrialRun& run);
   void check_deadlines();
   Result<void> settle();
-  Trial concluded(const Running& running) const;
-  void tidy(const Running& running, const Trial& trial) const;
+  void compare(const TrialRun& run, const Trial& trial);
   void stop_everything();
-  bool budget_is_spent() const;
-  bool something_is_left() const;
-  int num_ranks_of_next(const Running& running) const;
+  std::optional<double> left_of_budget_s() const;
+  bool fits_the_budget(const Trial& trial) const;
+  bool something_is_left() const { return !is_over_ && !choice_.is_settled && !choice_.order.empty(); }
+  int num_expected() const;
+  int num_ranks_of_next(const TrialRun& run) const;
   double eta_s() const;
-  const batch::Job& job_of(const Trial& trial) const;
-  int num_timed_steps(const batch::Job& job, const batch::Configuration& configuration) const;
-  Result<void> keep();
+  Decision decision() const;
+  void add_interpolated();
+  Result<void> keep() { return request_.keep ? request_.keep(profile_) : Result<void>(); }
 
   const MeasureRequest& request_;
   const batch::Batch& batch_;
@@ -122,18 +75,33 @@ class Measurement {
 
   Profile profile_;
   Search search_;
-  std::vector<Slot> slots_;
-  std::vector<std::unique_ptr<Running>> running_;
-  std::vector<std::unique_ptr<Load>> loads_;
+  std::string workload_;
+  Worth worth_;
+  Slots slots_;
+  std::optional<CostModel> model_;
+  Choice choice_;
+  bool choice_is_old_ = true;
+  std::vector<std::unique_ptr<TrialRun>> running_;
   double began_s_ = 0.0;
-  int num_trials_ = 0;
   int num_ended_ = 0;
   bool is_over_ = false;  // the budget is spent: no trial starts any more
-  int num_loads_started_ = 0;
-  std::set<std::string> cannot_load_;  // classes whose load ended by itself or never stepped
+  double widening_ = 1.0;
+  std::vector<double> errors_;  // of what the cost model said before
+  int num_missed_ = 0;
 };
 
 // ---- What is there already
+
+void Measurement::take(const Trial& wanted, Trial known) {
+  known.jobs = wanted.jobs;
+  search_.conclude(known);
+  const bool is_corrected = request_.cache != nullptr && known.outcome == Outcome::ok;
+  if (is_corrected) {
+    if (std::optional<Correction> correction = request_.cache->correction_of(profile_.conditions, known))
+      profile_.corrections.push_back(*std::move(correction));
+  }
+  profile_.trials.push_back(std::move(known));
+}
 
 void Measurement::take_over_previous() {
   const Conditions now = conditions_of(batch_, *request_.machine);
@@ -142,425 +110,317 @@ void Measurement::take_over_previous() {
   profile_.made_from = {{.name = batch_.path, .digest = batch_.digest}};
   const bool holds = request_.previous != nullptr && request_.previous->conditions == now;
   int num_failed = 0;
-  for (const Trial& trial : wanted_trials(batch_, *request_.machine)) {
-    const Trial* const before = holds ? request_.previous->find_id(trial.id) : nullptr;
-    if (before == nullptr || before->source == Source::interpolated) continue;
-    if (before->outcome == Outcome::failed) {
+  for (const Trial& wanted : wanted_trials(batch_, *request_.machine)) {
+    const Trial* const before = holds ? request_.previous->find_id(wanted.id) : nullptr;
+    if (before != nullptr && before->is_measured()) {
+      if (before->outcome != Outcome::failed) {
+        take(wanted, *before);
+        continue;
+      }
       ++num_failed;
-      continue;
     }
-    Trial kept = *before;
-    kept.jobs = trial.jobs;
-    search_.conclude(kept);
-    profile_.trials.push_back(std::move(kept));
-    for (const Correction& correction : request_.previous->corrections) {
-      if (correction.trial == trial.id) profile_.corrections.push_back(correction);
-    }
+    if (request_.cache == nullptr) continue;
+    if (std::optional<Trial> kept = request_.cache->find(
+            now, wanted.id, [&](const std::string& ignored) { observer_.on_note(ignored); }))
+      take(wanted, *std::move(kept));
   }
-  num_trials_ = search_.num_expected();
-  if (num_trials_ == 0) {
-    observer_.on_note("every trial is in profile.json already");
-  } else if (request_.previous == nullptr) {
-    observer_.on_note("measuring about " + std::to_string(num_trials_) +
-                      (num_trials_ == 1 ? " trial" : " trials") + ": there is no profile yet");
-  } else {
-    std::string why;
+  reconsider();
+  tell_what_is_there(num_failed);
+  observer_.on_begin(num_expected(), static_cast<int>(profile_.trials.size()));
+}
+
+void Measurement::tell_what_is_there(int num_failed) const {
+  const auto num_shared = std::count_if(profile_.trials.begin(), profile_.trials.end(),
+                                        [](const Trial& trial) { return trial.source == Source::shared; });
+  if (num_shared > 0) {
+    observer_.on_note(counted(static_cast<int>(num_shared), "trial") + " of other batches on this hardware " +
+                      (num_shared == 1 ? "is" : "are") + " used");
+  }
+  if (!something_is_left()) {
+    observer_.on_note(request_.previous == nullptr ? "nothing is left to measure"
+                                                   : "every trial that matters is in profile.json already");
+    return;
+  }
+  std::string why;
+  if (request_.previous != nullptr) {
     for (const std::string& reason : what_is_stale(*request_.previous, batch_, *request_.machine))
       why += (why.empty() ? "" : "; ") + reason;
     if (why.empty()) {
       why = num_failed > 0 ? std::to_string(num_failed) + " failed the last time"
-                           : "a budget left no time for them";
+                           : "more may be worth a trial than there was time or need for";
     }
-    observer_.on_note("measuring about " + std::to_string(num_trials_) + " of " +
-                      std::to_string(num_trials_ + static_cast<int>(profile_.trials.size())) +
-                      " trials, as to the profile there is: " + why);
+  } else {
+    why = "there is no profile yet";
   }
-  observer_.on_begin(num_trials_, static_cast<int>(profile_.trials.size()));
+  observer_.on_note("measuring: " + why);
 }
 
-void Measurement::lay_out_slots() {
-  for (const devices::Node& node : request_.machine->nodes) {
-    for (const devices::Device& device : node.devices)
-      slots_.push_back({.node = node.name, .device = device});
+// ---- What is worth a trial
+
+void Measurement::reconsider() {
+  if (!choice_is_old_) return;
+  choice_is_old_ = false;
+  model_.emplace(profile_.trials, widening_);
+  if (request_.gap > 0.0 && !request_.everything) {
+    choice_ = worth_.choose(profile_, search_.open(), widening_);
+    return;
+  }
+  choice_ = {};
+  for (std::size_t group = 0; group < search_.num_groups(); ++group) {
+    if (const Trial* const next = search_.next(group)) choice_.order.push_back(next->id);
   }
 }
 
-const batch::Job& Measurement::job_of(const Trial& trial) const {
-  const auto at = std::find_if(batch_.jobs.begin(), batch_.jobs.end(),
-                               [&](const batch::Job& job) { return job.name == trial.jobs.front(); });
-  SATURN_CHECK(at != batch_.jobs.end(), "a wanted trial names jobs of its batch");
-  return *at;
+std::optional<double> Measurement::left_of_budget_s() const {
+  const double budget_s = request_.budget_s.value_or(batch_.profile.budget_s);
+  if (budget_s <= 0.0) return std::nullopt;
+  return budget_s - (clock_.now_s() - began_s_);
+}
+
+bool Measurement::fits_the_budget(const Trial& trial) const {
+  const std::optional<double> left_s = left_of_budget_s();
+  return !left_s ||
+         (*left_s > 0.0 && shortest_trial_s(trial, batch_.profile, profile_.trials, *model_) <= *left_s);
 }
 
 // ---- Starting
 
-// Free slots of one node for `trial`, ending loads that stand in the way. False while there is no room.
-bool Measurement::make_room(const Trial& trial, std::vector<std::size_t>& slots) {
-  const batch::Configuration& wants = trial.configuration;
-  for (const devices::Node& node : request_.machine->nodes) {
-    if (node.device_class != wants.device_class) continue;
-    slots.clear();
-    bool shared = false;
-    for (std::size_t i = 0; i < slots_.size(); ++i) {
-      if (slots_[i].node != node.name) continue;
-      shared |= is_shared(slots_[i].device);
-      const bool by_load =
-          std::any_of(loads_.begin(), loads_.end(), [&](const auto& load) { return load->slot == i; });
-      const bool free = slots_[i].held_by.empty() || by_load;
-      if (free && static_cast<int>(slots.size()) < wants.num_devices) slots.push_back(i);
+Result<void> Measurement::start_what_can() {
+  std::set<std::string> blocked;  // classes of devices for which a trial before this one waits
+  bool anything_fits = false;
+  for (const std::string& id : std::vector<std::string>(choice_.order)) {
+    const Trial& next = search_.candidate(id);
+    if (!fits_the_budget(next)) continue;
+    anything_fits = true;
+    if (blocked.contains(next.configuration.device_class) || search_.is_group_busy(id)) continue;
+    std::vector<std::size_t> places;
+    if (!slots_.prepare(next, places)) {
+      blocked.insert(next.configuration.device_class);
+      continue;
     }
-    if (static_cast<int>(slots.size()) < wants.num_devices) continue;
-    // A shared node times one trial at a time.
-    const bool busy = shared && std::any_of(running_.begin(), running_.end(), [&](const auto& running) {
-                        return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
-                          return slot.node == node.name && slot.held_by == running->attempt;
-                        });
-                      });
-    if (busy) continue;
-    bool clear = true;
-    for (const auto& load : loads_) {
-      if (std::find(slots.begin(), slots.end(), load->slot) == slots.end()) continue;
-      end_load(*load);
-      clear = false;
-    }
-    return clear;
+    search_.start(id);
+    std::erase(choice_.order, id);
+    SATURN_TRY_VOID(start(next, places));
   }
-  return false;
-}
-
-// Whether every shared slot beside `slots` is kept busy by the trial's class; starts and ends loads until it
-// is so.
-bool Measurement::others_are_busy(const Trial& trial, const std::vector<std::size_t>& slots) {
-  bool busy = true;
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].node != slots_[slots.front()].node || !is_shared(slots_[i].device)) continue;
-    if (std::find(slots.begin(), slots.end(), i) != slots.end()) continue;
-    const auto at =
-        std::find_if(loads_.begin(), loads_.end(), [&](const auto& load) { return load->slot == i; });
-    if (at != loads_.end()) {
-      if ((*at)->job_class != trial.job_class) end_load(**at);
-      busy &= (*at)->stepping && !(*at)->ending;
-    } else if (!cannot_load_.contains(trial.job_class)) {
-      // A class that cannot load a slot is timed without; its own trial says what is wrong with it.
-      if (start_load(i, trial).ok()) {
-        busy = false;
-      } else {
-        cannot_load_.insert(trial.job_class);
-      }
-    }
-  }
-  return busy;
-}
-
-Result<void> Measurement::start_load(std::size_t slot, const Trial& trial) {
-  const batch::Job& job = job_of(trial);
-  const batch::Configuration single{.technique = "single", .device_class = slots_[slot].device.device_class};
-  Load load{.attempt = "load-" + std::to_string(num_loads_started_++),
-            .job_class = trial.job_class,
-            .slot = slot,
-            .launched_s = clock_.now_s()};
-  worker::LaunchRequest request{
-      .attempt = load.attempt,
-      .ranks = deal(job, batch_.data.at(job.data), single, slots_[slot].node, {slots_[slot].device})};
-  worker::Assign& assign = request.ranks.front();
-  assign.mode = worker::Mode::load;
-  assign.job_directory = load_directory(slot);
-  assign.log_path = assign.job_directory + "/log.txt";
-  SATURN_TRY_VOID(make_directories(assign.job_directory));
-  SATURN_TRY_VOID(launcher_.launch(std::move(request)));
-  slots_[slot].held_by = load.attempt;
-  loads_.push_back(std::make_unique<Load>(std::move(load)));
+  if (anything_fits || choice_.order.empty()) return {};
+  observer_.on_note("the budget is spent: what is left is estimated where that can be done");
+  is_over_ = true;
   return {};
 }
 
-void Measurement::end_load(Load& load) {
-  if (load.ending) return;
-  load.ending = true;
-  launcher_.stop(load.attempt, kStopGraceS);
-}
-
-// Enough steps to time short ones for about a second, whatever the batch asks for at least.
-int Measurement::num_timed_steps(const batch::Job& job, const batch::Configuration& configuration) const {
-  const int asked = batch_.profile.trial_steps;
-  if (configuration.device_class != "cpu") return asked;
-  const double flops = batch::flops_per_sample(job.model, batch_.data.at(job.data)) * job.batch_size;
-  const double step_s = flops / (kSlotFlops * configuration.num_devices);
-  const double steps = step_s > 0.0 ? std::ceil(kTimedS / step_s) : 0.0;
-  return std::max(asked, static_cast<int>(std::min<double>(steps, kMaxTrialSteps)));
-}
-
-Result<void> Measurement::start_trial(Trial trial, const std::vector<std::size_t>& slots) {
-  const batch::Job& job = job_of(trial);
-  auto running = std::make_unique<Running>();
-  running->attempt = "trial-" + trial.id;
-  running->directory = join_path(request_.trials_directory, trial.id);
-  running->warmup_steps = batch_.profile.warmup_steps;
-  running->trial_steps = num_timed_steps(job, trial.configuration);
+Result<void> Measurement::start(const Trial& trial, const std::vector<std::size_t>& places) {
+  const batch::Job& job = job_of(batch_, trial);
+  auto run = std::make_unique<TrialRun>();
+  run->trial = trial;
+  run->trial.concurrency = slots_.beside(places);
+  run->expected = model_->estimate(trial);
+  run->attempt = "trial-" + trial.id;
+  run->directory = join_path(request_.trials_directory, trial.id);
+  run->warmup_steps = batch_.profile.warmup_steps;
+  run->fewest_steps = batch_.profile.trial_steps;
+  run->trial_steps =
+      num_timed_steps(job, batch_.data.at(job.data), trial.configuration, batch_.profile.trial_steps);
   std::error_code ignored;
-  std::filesystem::remove_all(running->directory, ignored);  // what an interrupted profile left
-  SATURN_TRY_VOID(make_directories(running->directory));
+  std::filesystem::remove_all(run->directory, ignored);  // what an interrupted profile left
+  SATURN_TRY_VOID(make_directories(run->directory));
+  slots_.hold(places, run->attempt);
 
-  std::vector<devices::Device> devices;
-  for (const std::size_t slot : slots) {
-    devices.push_back(slots_[slot].device);
-    slots_[slot].held_by = running->attempt;
-  }
-  std::size_t num_others = 0;
-  for (const auto& load : loads_) num_others += slots_[load->slot].node == slots_[slots.front()].node ? 1 : 0;
-  trial.concurrency = num_others == 0
-                          ? "alone"
-                          : std::to_string(num_others) + " other slot" + (num_others > 1 ? "s" : "") +
-                                " busy with single x1 of the same class";
-
-  worker::LaunchRequest request{
-      .attempt = running->attempt,
-      .ranks = deal(job, batch_.data.at(job.data), trial.configuration, slots_[slots.front()].node, devices)};
+  worker::LaunchRequest request{.attempt = run->attempt,
+                                .ranks = deal(job, batch_.data.at(job.data), trial.configuration,
+                                              slots_.node_of(places), slots_.devices_of(places))};
   for (std::size_t rank = 0; rank < request.ranks.size(); ++rank) {
     worker::Assign& assign = request.ranks[rank];
     assign.mode = worker::Mode::trial;
-    assign.job_directory = running->directory;
+    assign.job_directory = run->directory;
     assign.log_path =
-        running->directory + (rank == 0 ? "/log.txt" : "/log.rank-" + std::to_string(rank) + ".txt");
-    assign.warmup_steps = running->warmup_steps;
-    assign.trial_steps = running->trial_steps;
+        run->directory + (rank == 0 ? "/log.txt" : "/log.rank-" + std::to_string(rank) + ".txt");
+    assign.warmup_steps = run->warmup_steps;
+    assign.trial_steps = run->trial_steps;
   }
-  running->num_living = static_cast<int>(request.ranks.size());
-  running->launched_s = clock_.now_s();
-  running->deadline_s = running->launched_s + batch_.profile.trial_timeout_s;
-  running->trial = std::move(trial);
-  observer_.on_trial_started(running->trial);
+  run->num_living = static_cast<int>(request.ranks.size());
+  run->launched_s = clock_.now_s();
+  run->deadline_s = run->launched_s + batch_.profile.trial_timeout_s;
+  observer_.on_trial_started(run->trial);
   SATURN_TRY_VOID(launcher_.launch(std::move(request)));
   // A new standby would load its library while this trial is timed: it is asked for when the timing is over.
   launcher_.set_num_standby(0);
-  running_.push_back(std::move(running));
-  return {};
-}
-
-Result<void> Measurement::start_what_can() {
-  std::set<std::string> blocked;  // classes of devices for which a trial before this one waits
-  for (std::size_t group = 0; group < search_.num_groups(); ++group) {
-    const Trial* const next = search_.next(group);
-    if (next == nullptr || blocked.contains(next->configuration.device_class)) continue;
-    std::vector<std::size_t> slots;
-    if (!make_room(*next, slots) || !others_are_busy(*next, slots)) {
-      blocked.insert(next->configuration.device_class);
-      continue;
-    }
-    search_.start(next->id);
-    SATURN_TRY_VOID(start_trial(*next, slots));
-  }
+  running_.push_back(std::move(run));
   return {};
 }
 
 // ---- Watching
 
 void Measurement::handle(const worker::WorkerEvent& event) {
-  for (const auto& running : running_) {
-    if (running->attempt == event.attempt) return handle(*running, event);
-  }
-  for (auto at = loads_.begin(); at != loads_.end(); ++at) {
-    Load& load = **at;
-    if (load.attempt != event.attempt) continue;
-    if (const auto* message = std::get_if<worker::FromRank>(&event.what)) {
-      const auto* const beat = std::get_if<worker::Heartbeat>(message);
-      load.stepping |= std::holds_alternative<worker::Step>(*message) || (beat != nullptr && beat->step > 0);
-      return;
+  if (slots_.handle(event)) return;
+  for (const auto& run : running_) {
+    if (run->attempt != event.attempt) continue;
+    switch (run->hear_event(event)) {
+      case TrialRun::Heard::nothing:
+        break;
+      case TrialRun::Heard::step_of_rank_0:
+        handle_step(*run);
+        break;
+      case TrialRun::Heard::lost_a_rank:
+        run->stopped = true;
+        launcher_.stop(run->attempt, kStopGraceS);
+        break;
     }
-    if (!load.ending) cannot_load_.insert(load.job_class);
-    slots_[load.slot].held_by.clear();
-    loads_.erase(at);
     return;
   }
 }
 
-void Measurement::handle(Running& running, const worker::WorkerEvent& event) {
-  if (const auto* ended = std::get_if<worker::Ended>(&event.what)) {
-    --running.num_living;
-    running.ended_s = event.time_s;
-    running.host_memory_died |= ended->out_of_host_memory;
-    if (running.death.empty() && !ended->asked && (ended->exit_code != 0 || ended->signal != 0))
-      running.death = "rank " + std::to_string(event.rank) + " ended with " + ended->reason;
-    // The others wait for a peer that is gone; one that is done has only been quicker than they.
-    const bool lost = ended->exit_code != 0 || ended->signal != 0;
-    if (lost && running.num_living > 0 && !running.finished && !running.stopped) {
-      running.stopped = true;
-      launcher_.stop(running.attempt, kStopGraceS);
-    }
-    return;
-  }
-  const auto& message = std::get<worker::FromRank>(event.what);
-  if (const auto* step = std::get_if<worker::Step>(&message)) {
-    if (event.rank != 0) return;
-    ++running.num_steps_seen;
-    if (running.first_step_s <= 0.0) running.first_step_s = event.time_s;
-    if (running.num_steps_seen > running.warmup_steps) running.step_times_s.push_back(step->step_time_s);
-    const int num_steps = running.warmup_steps + running.trial_steps;
-    observer_.on_trial_step(running.trial, running.num_steps_seen, num_steps);
-    if (running.timing_is_over) return;
-    running.timing_is_over = running.num_steps_seen == num_steps || has_been_timed(running);
-    if (!running.timing_is_over) return;
-    if (running.num_steps_seen < num_steps)
-      launcher_.send_all(running.attempt, worker::StopAtStep{.step = step->step});
-    // The next trial's processes load their library while this one is saved and loaded.
-    if (!is_over_) launcher_.set_num_standby(num_ranks_of_next(running));
-  } else if (const auto* error = std::get_if<worker::Error>(&message)) {
-    running.hear(*error);
-  } else if (const auto* finished = std::get_if<worker::Finished>(&message)) {
-    running.memory_peak_bytes = std::max(running.memory_peak_bytes, finished->memory_peak_bytes);
-    running.host_memory_peak_bytes += finished->host_memory_peak_bytes;
-    if (event.rank == 0) {
-      running.finished = *finished;
-      running.finished_s = event.time_s;
-    }
-  }
-}
-
-// Whether more steps would tell nothing: they have been timed for long enough, or it cannot win any more.
-bool Measurement::has_been_timed(const Running& running) const {
-  const std::vector<double>& times = running.step_times_s;
-  if (static_cast<int>(times.size()) < batch_.profile.trial_steps) return false;
-  if (std::accumulate(times.begin(), times.end(), 0.0) >= kTimedS) return true;
-  const Trial* const rival = search_.best_beside(running.trial.id);
-  return rival != nullptr && median(times) > kHopeless * rival->step_time_s;
+void Measurement::handle_step(TrialRun& run) {
+  const int num_steps = run.warmup_steps + run.trial_steps;
+  observer_.on_trial_step(run.trial, run.num_steps_seen, num_steps);
+  if (run.timing_is_over) return;
+  const bool hurry = left_of_budget_s().value_or(1.0) <= 0.0;
+  const Trial* const rival = request_.everything ? nullptr : search_.rival_of(run.trial.id);
+  run.timing_is_over = run.num_steps_seen == num_steps || run.has_been_timed(rival, hurry);
+  if (!run.timing_is_over) return;
+  if (run.num_steps_seen < num_steps)
+    launcher_.send_all(run.attempt, worker::StopAtStep{.step = run.last_step});
+  // The next trial's processes load their library while this one is saved and loaded.
+  if (!is_over_) launcher_.set_num_standby(num_ranks_of_next(run));
 }
 
 void Measurement::check_deadlines() {
-  for (const auto& running : running_) {
-    if (running->stopped || clock_.now_s() < running->deadline_s) continue;
-    running->timed_out = true;
-    running->stopped = true;
-    launcher_.stop(running->attempt, kStopGraceS);
+  for (const auto& run : running_) {
+    if (run->stopped || clock_.now_s() < run->deadline_s) continue;
+    run->timed_out = true;
+    run->stopped = true;
+    launcher_.stop(run->attempt, kStopGraceS);
   }
-  for (const auto& load : loads_) {
-    if (load->stepping || load->ending || clock_.now_s() < load->launched_s + batch_.profile.trial_timeout_s)
-      continue;
-    cannot_load_.insert(load->job_class);
-    end_load(*load);
-  }
+  slots_.check_deadlines();
 }
 
 // ---- Concluding
 
-Trial Measurement::concluded(const Running& running) const {
-  Trial trial = running.trial;
-  const std::string log = running.directory + "/log.txt";
-  const auto failed = [&](Outcome outcome, const std::string& reason) {
-    trial.outcome = outcome;
-    trial.reason = reason;
-    return trial;
-  };
-  if (const auto failure = failure_of(running, batch_.profile.trial_timeout_s, log)) {
-    trial.needed_bytes = failure->needed_bytes;
-    return failed(failure->outcome, failure->reason);
-  }
-  if (running.step_times_s.empty()) return failed(Outcome::failed, "it timed no step; see " + log);
-
-  trial.outcome = Outcome::ok;
-  if (!running.finished->knobs.empty()) trial.configuration.knobs = running.finished->knobs;
-  trial.step_time_s = median(running.step_times_s);
-  trial.step_time_spread_s = robust_deviation(running.step_times_s);
-  if (trial.step_time_s <= 0.0) return failed(Outcome::failed, "its steps took no time; see " + log);
-  trial.samples_per_s = job_of(trial).batch_size / trial.step_time_s;
-  trial.memory_peak_bytes = running.memory_peak_bytes;
-  trial.disk_bytes = static_cast<std::int64_t>(time_of(*running.finished, "disk_bytes"));
-  trial.host_memory_peak_bytes = running.host_memory_peak_bytes;
-  // What the first steps cost beyond a usual one belongs to the start.
-  trial.start_time_s = std::max(0.0, running.first_step_s - running.launched_s - trial.step_time_s);
-  trial.save_time_s = time_of(*running.finished, "save_s");
-  trial.load_time_s = time_of(*running.finished, "load_s");
-  trial.evaluate_time_s = time_of(*running.finished, "evaluate_s");
-  trial.end_time_s =
-      time_of(*running.finished, "export_s") + std::max(0.0, running.ended_s - running.finished_s);
-  return trial;
-}
-
-// The log of what failed stays; scratch files never do.
-void Measurement::tidy(const Running& running, const Trial& trial) const {
-  std::error_code ignored;
-  if (trial.outcome == Outcome::ok) {
-    std::filesystem::remove_all(running.directory, ignored);
-    return;
-  }
-  std::vector<std::filesystem::path> scratch;
-  for (const auto& entry : std::filesystem::directory_iterator(running.directory, ignored)) {
-    if (!entry.path().filename().string().starts_with("log.")) scratch.push_back(entry.path());
-  }
-  for (const std::filesystem::path& path : scratch) std::filesystem::remove_all(path, ignored);
-}
-
-Result<void> Measurement::keep() {
-  return request_.keep ? request_.keep(profile_) : Result<void>();
+// What the cost model had said against what came out.
+void Measurement::compare(const TrialRun& run, const Trial& trial) {
+  if (!run.expected || trial.outcome != Outcome::ok) return;
+  errors_.push_back(std::abs(trial.step_time_s / run.expected->step_s - 1.0));
+  const double by = missed(*run.expected, trial.step_time_s);
+  if (by <= 1.0) return;
+  ++num_missed_;
+  widening_ = std::min(kMostWidening, widening_ * by);
 }
 
 // Every trial whose processes have all ended becomes a result.
 Result<void> Measurement::settle() {
   for (auto at = running_.begin(); at != running_.end();) {
-    const Running& running = **at;
-    if (running.num_living > 0) {
+    const TrialRun& run = **at;
+    if (run.num_living > 0) {
       ++at;
       continue;
     }
-    for (Slot& slot : slots_) {
-      if (slot.held_by == running.attempt) slot.held_by.clear();
-    }
-    const Trial trial = concluded(running);
-    tidy(running, trial);
+    slots_.release(run.attempt);
+    const Trial trial = run.concluded(job_of(batch_, run.trial), batch_.profile.trial_timeout_s);
+    run.tidy(trial);
+    compare(run, trial);
     search_.conclude(trial);
     profile_.trials.push_back(trial);
+    if (request_.cache != nullptr && trial.outcome != Outcome::failed) {
+      // That other batches must measure it again is no reason to lose it here.
+      const Result<void> kept = request_.cache->keep(profile_.conditions, profile_.machine, trial);
+      if (!kept.ok()) observer_.on_note("not kept for other batches: " + kept.faults().front().what);
+    }
+    choice_is_old_ = true;
     ++num_ended_;
-    num_trials_ = num_ended_ + (is_over_ ? 0 : search_.num_expected());
-    observer_.on_trial_ended(trial, num_ended_, num_trials_, eta_s());
     at = running_.erase(at);
+    observer_.on_trial_ended(trial, num_ended_, num_ended_ + num_expected(), eta_s());
     SATURN_TRY_VOID(keep());
   }
   return {};
 }
 
-double Measurement::eta_s() const {
-  if (num_ended_ == 0) return -1.0;
-  return (clock_.now_s() - began_s_) / num_ended_ * (num_trials_ - num_ended_);
+// Trials to come, at least: what one of them says decides on others.
+int Measurement::num_expected() const {
+  const int num_running = static_cast<int>(running_.size());
+  if (is_over_ || choice_.is_settled) return num_running;
+  if (request_.gap <= 0.0 || request_.everything) return search_.num_expected();
+  return num_running + static_cast<int>(choice_.order.size());
 }
 
-bool Measurement::something_is_left() const {
-  if (is_over_) return false;
-  for (std::size_t group = 0; group < search_.num_groups(); ++group) {
-    if (search_.next(group) != nullptr) return true;
-  }
-  return false;
+double Measurement::eta_s() const {
+  if (num_ended_ == 0) return -1.0;
+  return (clock_.now_s() - began_s_) / num_ended_ * num_expected();
 }
 
 // Of the trial that will probably follow the running ones.
-int Measurement::num_ranks_of_next(const Running& running) const {
-  for (std::size_t group = 0; group < search_.num_groups(); ++group) {
-    if (const Trial* const next = search_.next(group)) return next->configuration.num_ranks;
-  }
-  const bool another_of_its_group = search_.num_expected() > static_cast<int>(running_.size());
-  return another_of_its_group ? running.trial.configuration.num_ranks : 0;
-}
-
-bool Measurement::budget_is_spent() const {
-  const double budget_s = request_.budget_s.value_or(batch_.profile.budget_s);
-  return budget_s > 0.0 && clock_.now_s() - began_s_ >= budget_s;
+int Measurement::num_ranks_of_next(const TrialRun& run) const {
+  if (!choice_.order.empty()) return search_.candidate(choice_.order.front()).configuration.num_ranks;
+  const bool another_may_come = search_.num_expected() > static_cast<int>(running_.size());
+  return another_may_come ? run.trial.configuration.num_ranks : 0;
 }
 
 void Measurement::stop_everything() {
   launcher_.set_num_standby(0);
-  for (const auto& running : running_) launcher_.stop(running->attempt, kStopGraceS);
-  for (const auto& load : loads_) end_load(*load);
+  for (const auto& run : running_) launcher_.stop(run->attempt, kStopGraceS);
+  slots_.end_loads();
   while (launcher_.num_living() > 0) {
     for (const worker::WorkerEvent& event : launcher_.poll(kPollS)) handle(event);
   }
-  for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
-    std::error_code ignored;
-    std::filesystem::remove_all(load_directory(slot), ignored);
+  slots_.remove_directories();
+}
+
+Decision Measurement::decision() const {
+  Decision decision{.gap = request_.gap,
+                    .measured_s = choice_.measured_s,
+                    .optimistic_s = choice_.optimistic_s,
+                    .is_proved = choice_.is_proved,
+                    .num_predicted = static_cast<int>(errors_.size()),
+                    .num_missed = num_missed_,
+                    .typical_error = errors_.empty() ? 0.0 : median(errors_),
+                    .workload = workload_};
+  if (is_over_) {
+    decision.why = Decision::Why::budget;
+    decision.reason = "the budget was spent";
+  } else if (choice_.is_settled && !search_.open().empty()) {
+    decision.why = Decision::Why::settled;
+    decision.reason =
+        "were every configuration that was left out as quick as its lower bound, the plan would take " +
+        format_duration(choice_.optimistic_s) + " and not " + format_duration(choice_.measured_s) +
+        ": less than " + format_percent(request_.gap) + " is to be gained" +
+        (choice_.is_proved ? ", which is proved" : "");
+  } else {
+    decision.reason = request_.everything ? "everything that may fit was measured"
+                                          : "nothing is left that could be quicker than what was measured";
+  }
+  return decision;
+}
+
+// The best candidate of every technique on so many devices, of which nothing was measured there.
+void Measurement::add_interpolated() {
+  using Way = std::tuple<std::string, std::string, std::string, int>;
+  const auto way_of = [](const Trial& trial) {
+    const batch::Configuration& one = trial.configuration;
+    return Way(trial.job_class, one.technique, one.device_class, one.num_devices);
+  };
+  std::set<Way> known;
+  for (const Trial& trial : profile_.trials) known.insert(way_of(trial));
+  std::map<Way, const Trial*> best;
+  for (const Untried& untried : profile_.untried) {
+    if (untried.why == Untried::Why::failing || known.contains(way_of(untried.trial))) continue;
+    const Trial*& chosen = best[way_of(untried.trial)];
+    if (chosen == nullptr || untried.trial.predicted_step_time_s < chosen->predicted_step_time_s)
+      chosen = &untried.trial;
+  }
+  for (const auto& [way, trial] : best) {
+    const std::optional<Estimate> estimate = model_->estimate(*trial);
+    if (!estimate) continue;
+    Trial guess = as_if_measured(*trial, estimate->step_s, profile_.trials, /*kindest=*/false);
+    guess.step_time_low_s = estimate->low_s;
+    guess.step_time_high_s = estimate->high_s;
+    guess.concurrency = "not run";
+    profile_.trials.push_back(std::move(guess));
   }
 }
 
 Result<Profile> Measurement::run() {
   began_s_ = clock_.now_s();
+  if (request_.everything) search_.try_everything();
   take_over_previous();
-  lay_out_slots();
-  if (something_is_left()) launcher_.set_num_standby(static_cast<int>(slots_.size()));
+  if (something_is_left()) launcher_.set_num_standby(slots_.size());
   Result<void> going;
   bool interrupted = false;
   while (going.ok() && (something_is_left() || !running_.empty())) {
@@ -568,37 +428,42 @@ Result<Profile> Measurement::run() {
       interrupted = true;
       break;
     }
-    if (something_is_left() && budget_is_spent()) {
-      const int num_running = static_cast<int>(running_.size());
-      observer_.on_note("the budget is spent: about " + std::to_string(search_.num_expected() - num_running) +
-                        " trials are left out");
-      is_over_ = true;
-      num_trials_ = num_ended_ + num_running;
-    }
-    if (!is_over_) going = start_what_can();
+    if (something_is_left()) going = start_what_can();
     if (!going.ok()) break;
     for (const worker::WorkerEvent& event : launcher_.poll(kPollS)) handle(event);
     check_deadlines();
     observer_.on_tick(clock_.now_s() - began_s_);
     going = settle();
+    if (going.ok() && !is_over_) reconsider();
   }
   stop_everything();
   if (!going.ok()) return std::move(going).faults();
   if (interrupted) {
     return Diagnostic{.kind = Kind::interrupted,
-                      .what = "interrupted after " + std::to_string(num_ended_) + " of " +
-                              std::to_string(num_trials_) + " trials; what was measured is kept"};
+                      .what = "interrupted after " + counted(num_ended_, "trial") +
+                              "; what was measured is kept, and the same command goes on"};
   }
-  search_.finish(profile_);
+  reconsider();
+  profile_.decision = decision();
+  const bool settled = profile_.decision->why == Decision::Why::settled;
+  search_.finish(profile_, settled ? Untried::Why::settled : Untried::Why::budget,
+                 settled ? "no plan gains more than " + format_percent(request_.gap) + " by it"
+                         : "the budget was spent");
+  add_interpolated();
   SATURN_TRY_VOID(keep());
   return profile_;
 }
 
 }  // namespace
 
+double usual_gap(const batch::Batch& batch) {
+  return batch.run.introspect_every_s > 0.0 || !batch.search.method.empty() ? 0.0 : kWorthwhileGap;
+}
+
 Result<Profile> measure(const MeasureRequest& request, worker::Launcher& launcher, const Clock& clock,
                         ProfileObserver& observer) {
-  return Measurement(request, launcher, clock, observer).run();
+  SATURN_TRY(auto num_steps, num_steps_of(*request.batch));
+  return Measurement(request, std::move(num_steps), launcher, clock, observer).run();
 }
 
 }  // namespace saturn::profile

@@ -74,6 +74,18 @@ std::vector<Trial> wanted_trials(const batch::Batch& batch, const devices::Machi
   return wanted;
 }
 
+std::string workload_of(const batch::Batch& batch, const std::map<std::string, std::int64_t>& num_steps) {
+  std::vector<std::string> jobs;
+  for (const batch::Job& job : batch.jobs) {
+    jobs.push_back(batch::speed_class(job, batch.data.at(job.data)) + " " +
+                   std::to_string(num_steps.at(job.name)) + " " + std::to_string(job.evaluate_every));
+  }
+  std::sort(jobs.begin(), jobs.end());
+  Json what = {{"objective", batch.plan.objective}, {"checkpoint_every", batch.run.checkpoint_every}};
+  what["jobs"] = jobs;
+  return digest_of(to_line(what)).substr(0, 12);
+}
+
 std::vector<std::string> what_is_stale(const Profile& profile, const batch::Batch& batch,
                                        const devices::Machine& machine) {
   std::vector<std::string> reasons;
@@ -93,7 +105,7 @@ std::vector<std::string> what_is_stale(const Profile& profile, const batch::Batc
   // What a search that knows this profile would still measure.
   Search search(batch, machine);
   for (const Trial& trial : profile.trials) {
-    if (trial.source != Source::interpolated) search.conclude(trial);
+    if (trial.is_measured()) search.conclude(trial);
   }
   std::vector<const Trial*> missing;
   for (std::size_t group = 0; group < search.num_groups(); ++group) {
@@ -101,7 +113,8 @@ std::vector<std::string> what_is_stale(const Profile& profile, const batch::Batc
     const bool was_left =
         next != nullptr &&
         std::any_of(profile.untried.begin(), profile.untried.end(), [&](const Untried& left) {
-          return left.why == Untried::Why::budget && left.trial.id == next->id;
+          const bool on_purpose = left.why == Untried::Why::budget || left.why == Untried::Why::settled;
+          return on_purpose && left.trial.id == next->id;
         });
     if (next != nullptr && !was_left) missing.push_back(next);
   }

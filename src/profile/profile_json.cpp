@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 
+#include "profile/trial_json.h"
 #include "saturn/base/nearest.h"
 #include "saturn/profile/profile.h"
 
@@ -11,7 +12,8 @@ namespace saturn::profile {
 namespace {
 
 constexpr std::array kOutcomes = {"ok", "out_of_memory", "unsupported", "failed"};
-constexpr std::array kWhys = {"slower", "budget", "failing"};
+constexpr std::array kWhys = {"slower", "budget", "failing", "settled"};
+constexpr std::array kDecisions = {"complete", "settled", "budget"};
 constexpr std::array kSources = {"measured", "shared", "interpolated"};
 
 template <std::size_t N>
@@ -52,37 +54,6 @@ std::vector<std::string> strings(JsonReader& reader, const char* key) {
   return values;
 }
 
-Json to_json(const Trial& trial) {
-  Json json = Json::object();
-  json["id"] = trial.id;
-  json["job_class"] = trial.job_class;
-  json["jobs"] = trial.jobs;
-  json["technique"] = trial.configuration.technique;
-  json["num_devices"] = trial.configuration.num_devices;
-  json["num_ranks"] = trial.configuration.num_ranks;
-  json["device_class"] = trial.configuration.device_class;
-  json["knobs"] = trial.configuration.knobs;
-  json["outcome"] = name_of(trial.outcome);
-  json["reason"] = trial.reason;
-  json["step_time_s"] = trial.step_time_s;
-  json["step_time_spread_s"] = trial.step_time_spread_s;
-  json["samples_per_s"] = trial.samples_per_s;
-  json["memory_peak_bytes"] = trial.memory_peak_bytes;
-  json["host_memory_peak_bytes"] = trial.host_memory_peak_bytes;
-  if (trial.disk_bytes > 0) json["disk_bytes"] = trial.disk_bytes;
-  json["start_time_s"] = trial.start_time_s;
-  json["save_time_s"] = trial.save_time_s;
-  json["load_time_s"] = trial.load_time_s;
-  json["evaluate_time_s"] = trial.evaluate_time_s;
-  json["end_time_s"] = trial.end_time_s;
-  json["source"] = name_of(trial.source);
-  json["concurrency"] = trial.concurrency;
-  json["needed_bytes"] = trial.needed_bytes;
-  json["predicted_step_time_s"] = trial.predicted_step_time_s;
-  json["predicted_memory_bytes"] = trial.predicted_memory_bytes;
-  return json;
-}
-
 Json to_json(const Untried& untried) {
   const Trial& trial = untried.trial;
   return {{"id", trial.id},
@@ -121,6 +92,35 @@ Correction correction_from_json(JsonReader reader) {
   return correction;
 }
 
+Json to_json(const Decision& decision) {
+  return {{"why", name_of(decision.why)},
+          {"reason", decision.reason},
+          {"gap", decision.gap},
+          {"measured_s", decision.measured_s},
+          {"optimistic_s", decision.optimistic_s},
+          {"is_proved", decision.is_proved},
+          {"num_predicted", decision.num_predicted},
+          {"num_missed", decision.num_missed},
+          {"typical_error", decision.typical_error},
+          {"workload", decision.workload}};
+}
+
+Decision decision_from_json(JsonReader reader) {
+  Decision decision;
+  decision.why = static_cast<Decision::Why>(one_of(reader, "why", kDecisions));
+  decision.reason = reader.string("reason");
+  decision.gap = not_negative(reader, "gap");
+  decision.measured_s = not_negative(reader, "measured_s");
+  decision.optimistic_s = not_negative(reader, "optimistic_s");
+  decision.is_proved = reader.boolean_or("is_proved", false);
+  decision.num_predicted = static_cast<int>(count(reader, "num_predicted", 0));
+  decision.num_missed = static_cast<int>(count(reader, "num_missed", 0));
+  decision.typical_error = not_negative(reader, "typical_error");
+  decision.workload = reader.string("workload");
+  reader.finish();
+  return decision;
+}
+
 // The names of a trial, measured or not, and what was asked for.
 void read_names(JsonReader& reader, Trial& trial) {
   trial.id = reader.string("id");
@@ -139,6 +139,53 @@ void read_predictions(JsonReader& reader, Trial& trial) {
     trial.predicted_step_time_s = not_negative(reader, "predicted_step_time_s");
   if (reader.has("predicted_memory_bytes"))
     trial.predicted_memory_bytes = count(reader, "predicted_memory_bytes", 0);
+}
+
+Untried untried_from_json(JsonReader reader) {
+  Untried untried;
+  read_names(reader, untried.trial);
+  untried.why = static_cast<Untried::Why>(one_of(reader, "why", kWhys));
+  untried.reason = reader.string("reason");
+  read_predictions(reader, untried.trial);
+  reader.finish();
+  return untried;
+}
+
+}  // namespace
+
+Json to_json(const Trial& trial) {
+  Json json = Json::object();
+  json["id"] = trial.id;
+  json["job_class"] = trial.job_class;
+  json["jobs"] = trial.jobs;
+  json["technique"] = trial.configuration.technique;
+  json["num_devices"] = trial.configuration.num_devices;
+  json["num_ranks"] = trial.configuration.num_ranks;
+  json["device_class"] = trial.configuration.device_class;
+  json["knobs"] = trial.configuration.knobs;
+  json["outcome"] = name_of(trial.outcome);
+  json["reason"] = trial.reason;
+  json["step_time_s"] = trial.step_time_s;
+  json["step_time_spread_s"] = trial.step_time_spread_s;
+  json["samples_per_s"] = trial.samples_per_s;
+  json["memory_peak_bytes"] = trial.memory_peak_bytes;
+  json["host_memory_peak_bytes"] = trial.host_memory_peak_bytes;
+  if (trial.disk_bytes > 0) json["disk_bytes"] = trial.disk_bytes;
+  json["start_time_s"] = trial.start_time_s;
+  json["save_time_s"] = trial.save_time_s;
+  json["load_time_s"] = trial.load_time_s;
+  json["evaluate_time_s"] = trial.evaluate_time_s;
+  json["end_time_s"] = trial.end_time_s;
+  json["source"] = name_of(trial.source);
+  json["concurrency"] = trial.concurrency;
+  json["needed_bytes"] = trial.needed_bytes;
+  json["predicted_step_time_s"] = trial.predicted_step_time_s;
+  json["predicted_memory_bytes"] = trial.predicted_memory_bytes;
+  if (trial.step_time_high_s > 0.0) {
+    json["step_time_low_s"] = trial.step_time_low_s;
+    json["step_time_high_s"] = trial.step_time_high_s;
+  }
+  return json;
 }
 
 Trial trial_from_json(JsonReader reader) {
@@ -163,21 +210,33 @@ Trial trial_from_json(JsonReader reader) {
   trial.concurrency = reader.string("concurrency");
   if (reader.has("needed_bytes")) trial.needed_bytes = count(reader, "needed_bytes", 0);
   read_predictions(reader, trial);
+  if (reader.has("step_time_low_s")) trial.step_time_low_s = not_negative(reader, "step_time_low_s");
+  if (reader.has("step_time_high_s")) trial.step_time_high_s = not_negative(reader, "step_time_high_s");
+  const bool is_bounded =
+      trial.step_time_low_s <= trial.step_time_s && trial.step_time_s <= trial.step_time_high_s;
+  if (trial.step_time_high_s > 0.0 && !is_bounded)
+    reader.fault("step_time_s", "it is not between step_time_low_s and step_time_high_s",
+                 "low <= time <= high");
   reader.finish();
   return trial;
 }
 
-Untried untried_from_json(JsonReader reader) {
-  Untried untried;
-  read_names(reader, untried.trial);
-  untried.why = static_cast<Untried::Why>(one_of(reader, "why", kWhys));
-  untried.reason = reader.string("reason");
-  read_predictions(reader, untried.trial);
-  reader.finish();
-  return untried;
+Json to_json(const Conditions& conditions) {
+  return {{"fingerprint", conditions.fingerprint},
+          {"saturn", conditions.saturn},
+          {"training_version", conditions.training_version},
+          {"warmup_steps", conditions.warmup_steps},
+          {"trial_steps", conditions.trial_steps}};
 }
 
-}  // namespace
+Conditions conditions_from_json(JsonReader reader) {
+  Conditions conditions{.fingerprint = reader.string("fingerprint"), .saturn = reader.string("saturn")};
+  conditions.training_version = static_cast<int>(reader.integer("training_version"));
+  conditions.warmup_steps = static_cast<int>(count(reader, "warmup_steps", 0));
+  conditions.trial_steps = static_cast<int>(count(reader, "trial_steps", 1));
+  reader.finish();
+  return conditions;
+}
 
 const char* name_of(Outcome outcome) {
   return kOutcomes[static_cast<std::size_t>(outcome)];
@@ -187,22 +246,23 @@ const char* name_of(Source source) {
   return kSources[static_cast<std::size_t>(source)];
 }
 
+const char* name_of(Decision::Why why) {
+  return kDecisions[static_cast<std::size_t>(why)];
+}
+
 Json to_json(const Profile& profile) {
   Json document = artefact_header(kProfileFormat, profile.made_from);
   document["machine"] = devices::to_json(profile.machine);
-  Json& conditions = document["conditions"] = Json::object();
-  conditions["fingerprint"] = profile.conditions.fingerprint;
-  conditions["saturn"] = profile.conditions.saturn;
-  conditions["training_version"] = profile.conditions.training_version;
-  conditions["warmup_steps"] = profile.conditions.warmup_steps;
-  conditions["trial_steps"] = profile.conditions.trial_steps;
+  document["conditions"] = to_json(profile.conditions);
   Json& trials = document["trials"] = Json::array();
   for (const Trial& trial : profile.trials) trials.push_back(to_json(trial));
   Json& untried = document["untried"] = Json::array();
   for (const Untried& one : profile.untried) untried.push_back(to_json(one));
-  if (profile.corrections.empty()) return document;
-  Json& corrections = document["corrections"] = Json::array();
-  for (const Correction& correction : profile.corrections) corrections.push_back(to_json(correction));
+  if (!profile.corrections.empty()) {
+    Json& corrections = document["corrections"] = Json::array();
+    for (const Correction& correction : profile.corrections) corrections.push_back(to_json(correction));
+  }
+  if (profile.decision) document["decision"] = to_json(*profile.decision);
   return document;
 }
 
@@ -220,13 +280,7 @@ Result<Profile> profile_from_json(const Json& document, const std::string& path)
     }
   }
   profile.machine = devices::machine_from_json(reader.child("machine"));
-  JsonReader conditions = reader.child("conditions");
-  profile.conditions.fingerprint = conditions.string("fingerprint");
-  profile.conditions.saturn = conditions.string("saturn");
-  profile.conditions.training_version = static_cast<int>(conditions.integer("training_version"));
-  profile.conditions.warmup_steps = static_cast<int>(count(conditions, "warmup_steps", 0));
-  profile.conditions.trial_steps = static_cast<int>(count(conditions, "trial_steps", 1));
-  conditions.finish();
+  profile.conditions = conditions_from_json(reader.child("conditions"));
 
   std::set<std::string> ids;
   const Json& trials = reader.array("trials");
@@ -242,6 +296,7 @@ Result<Profile> profile_from_json(const Json& document, const std::string& path)
   const Json& corrections = reader.array_or_empty("corrections");
   for (std::size_t i = 0; i < corrections.size(); ++i)
     profile.corrections.push_back(correction_from_json(reader.child("corrections", i)));
+  if (reader.has("decision")) profile.decision = decision_from_json(reader.child("decision"));
   reader.finish();
   if (!faults.empty()) return faults;
   return profile;

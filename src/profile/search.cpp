@@ -16,10 +16,6 @@ constexpr double kTechniqueMargin = 0.25;  // ... between techniques
 constexpr double kMeasuredSlack = 0.10;    // of memory, where a trial has calibrated the formula
 constexpr double kFormulaSlack = 0.50;     // ... where none has
 
-bool is_measured(const Trial& trial) {
-  return trial.source != Source::interpolated;
-}
-
 std::string milliseconds(double seconds) {
   return format_number(seconds * 1e3, 3) + " ms";
 }
@@ -47,7 +43,7 @@ bool is_named(const batch::Batch& batch, const Trial& trial) {
 std::optional<double> memory_scale(const std::vector<const Trial*>& trials) {
   std::optional<double> scale;
   for (const Trial* const trial : trials) {
-    if (!is_measured(*trial) || trial->predicted_memory_bytes <= 0) continue;
+    if (!trial->is_measured() || trial->predicted_memory_bytes <= 0) continue;
     const bool refused = trial->outcome == Outcome::out_of_memory;
     if (!refused && trial->outcome != Outcome::ok) continue;
     const std::int64_t bytes = refused ? trial->needed_bytes : trial->memory_peak_bytes;
@@ -86,6 +82,12 @@ Search::Search(std::vector<Trial> candidates, const batch::Batch& batch, const d
   }
 }
 
+bool Search::is_group_busy(const std::string& id) const {
+  const Group& group = groups_[candidates_[by_id_.at(id)].group];
+  return std::any_of(group.begin(), group.end(),
+                     [&](std::size_t index) { return candidates_[index].running; });
+}
+
 void Search::start(const std::string& id) {
   candidates_[by_id_.at(id)].running = true;
 }
@@ -114,9 +116,18 @@ const Search::Candidate* Search::best_of(const Group& group) const {
   return best;
 }
 
-const Trial* Search::best_beside(const std::string& id) const {
-  const Candidate* const best = best_of(groups_[candidates_[by_id_.at(id)].group]);
-  return best == nullptr ? nullptr : &best->trial;
+const Trial* Search::rival_of(const std::string& id) const {
+  const Trial& own = candidates_[by_id_.at(id)].trial;
+  const Trial* rival = nullptr;
+  for (const Candidate& other : candidates_) {
+    const Trial& trial = other.trial;
+    const bool competes = other.concluded && trial.outcome == Outcome::ok &&
+                          trial.job_class == own.job_class &&
+                          trial.configuration.device_class == own.configuration.device_class &&
+                          trial.configuration.num_devices <= own.configuration.num_devices;
+    if (competes && (rival == nullptr || trial.step_time_s < rival->step_time_s)) rival = &trial;
+  }
+  return rival;
 }
 
 // Measured over predicted time of a technique in a group; the kindest of its trials.
@@ -184,7 +195,7 @@ Search::Verdict Search::verdict_on_memory(const Candidate& candidate) const {
     const Candidate& other = candidates_[index];
     if (!other.concluded) continue;
     siblings.push_back(&other.trial);
-    const bool refused = other.trial.outcome == Outcome::out_of_memory && is_measured(other.trial);
+    const bool refused = other.trial.outcome == Outcome::out_of_memory && other.trial.is_measured();
     if (refused && other.limit_bytes >= candidate.limit_bytes &&
         other.trial.predicted_memory_bytes <= trial.predicted_memory_bytes) {
       return {.kind = Verdict::Kind::too_large,
@@ -207,6 +218,7 @@ Search::Verdict Search::verdict_on_memory(const Candidate& candidate) const {
 Search::Verdict Search::verdict(const Group& group, const Candidate& candidate, const Candidate* best) const {
   if (Verdict memory = verdict_on_memory(candidate); memory.kind != Verdict::Kind::worth_trying)
     return memory;
+  if (is_exhaustive_) return {};
   if (const Candidate* const sibling = failed_sibling(group, candidate))
     return {.kind = Verdict::Kind::failing,
             .reason = batch::to_text(sibling->trial.configuration) + " failed"};
@@ -259,6 +271,26 @@ const Trial* Search::next(std::size_t group_index) const {
   return chosen == nullptr ? nullptr : &chosen->trial;
 }
 
+std::vector<Open> Search::open() const {
+  std::vector<Open> all;
+  for (const Group& group : groups_) {
+    const Candidate* const best = best_of(group);
+    std::map<std::string, const Candidate*> first;  // by technique
+    for (const std::size_t index : group) {
+      const Candidate& one = candidates_[index];
+      if (one.concluded) continue;
+      if (!one.running && verdict(group, one, best).kind != Verdict::Kind::worth_trying) continue;
+      const Candidate*& chosen = first[one.trial.configuration.technique];
+      const bool sooner = chosen == nullptr || one.running ||
+                          (!chosen->running && predicted_s(group, one) < predicted_s(group, *chosen));
+      if (sooner) chosen = &one;
+    }
+    for (const auto& [technique, one] : first)
+      all.push_back({.trial = &one->trial, .is_running = one->running});
+  }
+  return all;
+}
+
 int Search::num_expected() const {
   int count = 0;
   for (const Group& group : groups_) {
@@ -281,7 +313,7 @@ int Search::num_expected() const {
   return count;
 }
 
-void Search::finish(Profile& into) const {
+void Search::finish(Profile& into, Untried::Why why, const std::string& reason) const {
   for (const Group& group : groups_) {
     const Candidate* const best = best_of(group);
     for (const std::size_t index : group) {
@@ -297,7 +329,7 @@ void Search::finish(Profile& into) const {
         into.trials.push_back(std::move(trial));
         continue;
       }
-      Untried untried{.trial = one.trial, .why = Untried::Why::budget, .reason = "the budget was spent"};
+      Untried untried{.trial = one.trial, .why = why, .reason = reason};
       if (left.kind != Verdict::Kind::worth_trying) {
         untried.why = left.kind == Verdict::Kind::too_slow ? Untried::Why::slower : Untried::Why::failing;
         untried.reason = std::move(left.reason);

@@ -15,8 +15,11 @@
 //           memory was there: what gives time for memory (shards, recomputing) has nothing left to win,
 //           however close its time. Recomputing never wins against the same knobs without.
 //   failed  where a technique failed for another reason than memory, its other knobs are left.
-//   named   a technique that a job of the class names in its `techniques` gets a trial in every group, unless
+//   named   a technique that a job of the class names in its `techniques` is worth a trial in every group,
+//   unless
 //           memory speaks against it.
+//
+// What is worth a trial by these rules may still be unable to change the plan: that is for profile/worth.h.
 //
 // All of it is a function of what has been measured so far, asked anew each time: a verdict is only final at
 // the end, when everything that was not tried is recorded with its reason.
@@ -33,6 +36,12 @@
 
 namespace saturn::profile {
 
+/// A candidate that may still be measured.
+struct Open {
+  const Trial* trial = nullptr;  ///< with its predictions
+  bool is_running = false;
+};
+
 class Search {
  public:
   /// Among `wanted_trials` of the batch, or among the `candidates` that a test makes up.
@@ -45,8 +54,20 @@ class Search {
   /// The next trial of a group; null while one of its trials runs, and where none is left that is worth one.
   const Trial* next(std::size_t group) const;
 
-  /// The quickest trial that ran in the group of trial `id`; null where there is none.
-  const Trial* best_beside(const std::string& id) const;
+  /// Of every technique in every group the candidate that runs, else the one that would be tried first of
+  /// those worth a trial.
+  std::vector<Open> open() const;
+
+  /// The quickest trial that ran of the class and the device class of trial `id` on as many devices or fewer;
+  /// null where there is none.
+  const Trial* rival_of(const std::string& id) const;
+
+  /// From now on only what is predicted not to fit is left out.
+  void try_everything() { is_exhaustive_ = true; }
+
+  /// Whether a trial of its group runs, whose outcome decides what is next in it.
+  bool is_group_busy(const std::string& id) const;
+  const Trial& candidate(const std::string& id) const { return candidates_[by_id_.at(id)].trial; }
 
   void start(const std::string& id);
 
@@ -57,8 +78,8 @@ class Search {
   int num_expected() const;
 
   /// Every candidate without a result: as a trial out of memory where memory was the reason, else in
-  /// `untried`.
-  void finish(Profile& into) const;
+  /// `untried`; with `left` and `reason` what was worth a trial by these rules.
+  void finish(Profile& into, Untried::Why left, const std::string& reason) const;
 
  private:
   struct Candidate {
@@ -93,6 +114,7 @@ class Search {
   std::vector<Group> groups_;
   std::vector<Group> families_;  // of one class, technique and device class: what calibrates memory
   std::map<std::string, std::size_t> by_id_;
+  bool is_exhaustive_ = false;
 };
 
 /// Measured over predicted peak memory of a technique's trials of a class: the factor to scale its other

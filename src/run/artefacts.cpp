@@ -104,21 +104,29 @@ Result<profile::Profile> ensure_profile(const ProfileRequest& request, worker::L
   }
   if (previous && !request.measure_failed &&
       profile::what_is_stale(*previous, *request.batch, *request.machine).empty()) {
-    return *std::move(previous);
+    const bool rests_on_lengths =
+        previous->decision && previous->decision->why == profile::Decision::Why::settled;
+    if (!rests_on_lengths) return *std::move(previous);
+    SATURN_TRY(const auto num_steps, profile::num_steps_of(*request.batch));
+    if (previous->decision->workload == profile::workload_of(*request.batch, num_steps))
+      return *std::move(previous);
   }
   SATURN_TRY_VOID(make_directories(directory_of(request.path)));
-  SATURN_TRY(profile::Profile profile, profile::measure({.batch = request.batch,
-                                                         .machine = request.machine,
-                                                         .trials_directory = request.trials_directory,
-                                                         .previous = previous ? &*previous : nullptr,
-                                                         .budget_s = request.budget_s,
-                                                         .keep =
-                                                             [&](const profile::Profile& known) {
-                                                               return write_artefact(request.path,
-                                                                                     profile::to_json(known));
-                                                             },
-                                                         .stop = request.stop},
-                                                        launcher, clock, observer));
+  SATURN_TRY(profile::Profile profile,
+             profile::measure({.batch = request.batch,
+                               .machine = request.machine,
+                               .trials_directory = request.trials_directory,
+                               .previous = previous ? &*previous : nullptr,
+                               .budget_s = request.budget_s,
+                               .gap = request.gap.value_or(profile::usual_gap(*request.batch)),
+                               .everything = request.everything,
+                               .cache = request.cache,
+                               .keep =
+                                   [&](const profile::Profile& known) {
+                                     return write_artefact(request.path, profile::to_json(known));
+                                   },
+                               .stop = request.stop},
+                              launcher, clock, observer));
   return profile;
 }
 

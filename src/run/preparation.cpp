@@ -47,6 +47,7 @@ Result<void> Preparation::find_profile() {
                                        .machine = request_.machine,
                                        .path = paths.profile(),
                                        .trials_directory = paths.trials(),
+                                       .cache = around_.trial_cache,
                                        .stop = [this] { return stop_asked(); }},
                                       *around_.launcher, *around_.clock, *around_.profile_observer));
   execution_.profile = &profile_;

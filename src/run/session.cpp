@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 
 #include "run/accept.h"
 #include "run/answers.h"
@@ -14,6 +15,7 @@
 #include "saturn/base/signals.h"
 #include "saturn/batch/check_devices.h"
 #include "saturn/profile/job_time.h"
+#include "saturn/run/progress.h"
 #include "saturn/worker/catalogue.h"
 
 namespace saturn::run {
@@ -79,6 +81,7 @@ class Session {
   Result<void> accept();
   Result<void> prepare();
   Result<void> execute(Executor& executor);
+  void remember();
   Result<void> acknowledge_stop();
   bool anything_left() const;
   Result<SessionResult> conclude(const Executor* executor);
@@ -249,7 +252,24 @@ Result<SessionResult> Session::run() {
     SATURN_TRY_VOID(acknowledge_stop());
     return executed.faults();
   }
+  remember();
   return conclude(&executor);
+}
+
+// For the next batches on this hardware.
+void Session::remember() {
+  if (around_.trial_cache == nullptr) return;
+  std::error_code ignored;
+  const std::string run = std::filesystem::absolute(directory_.paths().root(), ignored).lexically_normal();
+  for (const profile::Correction& correction : corrections_of(directory_.state())) {
+    const profile::Trial* const trial = execution_.profile->find_id(correction.trial);
+    if (trial == nullptr || !trial->is_measured()) continue;
+    const Result<void> kept =
+        around_.trial_cache->add_found(execution_.profile->conditions, run, *trial, correction);
+    if (kept.ok()) continue;
+    around_.observer->on_note("what was found is not kept for other batches: " + kept.faults().front().what);
+    return;
+  }
 }
 
 }  // namespace

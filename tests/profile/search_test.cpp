@@ -88,7 +88,7 @@ TEST_SUITE("profile") {
     });
     CHECK(tried == Names{"a x2", "a x2 (knob near)", "b x2"});
     Profile profile;
-    search.finish(profile);
+    search.finish(profile, Untried::Why::budget, "the budget was spent");
     CHECK(profile.trials.empty());
     REQUIRE(profile.untried.size() == 2);
     CHECK(profile.untried[0].why == Untried::Why::slower);
@@ -135,7 +135,7 @@ TEST_SUITE("profile") {
     // The quickest needs little too, so it speaks against none.
     CHECK(tried == Names{"a x2 (knob quick)", "a x2", "a x2 (knob other)"});
     Profile profile;
-    search.finish(profile);
+    search.finish(profile, Untried::Why::budget, "the budget was spent");
     REQUIRE(profile.untried.size() == 1);
     CHECK(profile.untried[0].why == Untried::Why::slower);
     CHECK(profile.untried[0].reason == "a x2 fits, and is predicted to be quicker with the memory there is");
@@ -153,7 +153,7 @@ TEST_SUITE("profile") {
     });
     CHECK(tried == Names{"a x2", "b x2"});
     Profile profile;
-    search.finish(profile);
+    search.finish(profile, Untried::Why::budget, "the budget was spent");
     REQUIRE(profile.untried.size() == 1);
     CHECK(profile.untried[0].why == Untried::Why::failing);
     CHECK(profile.untried[0].reason == "a x2 failed");
@@ -185,7 +185,7 @@ TEST_SUITE("profile") {
     const Names tried = played(search, [](const Trial& trial) { return ran(trial, 1.0, 900); });
     CHECK(tried == Names{"a x2 (knob half)"});
     Profile profile;
-    search.finish(profile);
+    search.finish(profile, Untried::Why::budget, "the budget was spent");
     CHECK(profile.untried.empty());
     REQUIRE(profile.trials.size() == 1);
     CHECK(profile.trials[0].outcome == Outcome::out_of_memory);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "saturn/base/clock.h"
+#include "saturn/profile/cache.h"
 #include "saturn/profile/profile.h"
 #include "saturn/worker/launcher.h"
 
@@ -38,21 +39,37 @@ class SilentProfileObserver final : public ProfileObserver {
   void on_tick(double) override {}
 };
 
+/// Measuring more is not worth its time where the plan gains less than this by it.
+inline constexpr double kWorthwhileGap = 0.01;
+
+/// `kWorthwhileGap`; 0 for batches whose plan is made again while they run, by other lengths than are known
+/// now (introspection, early stopping): they need what the first plan does not.
+double usual_gap(const batch::Batch& batch);
+
 struct MeasureRequest {
   const batch::Batch* batch = nullptr;
   const devices::Machine* machine = nullptr;
   std::string trials_directory;       ///< logs and scratch; a trial that worked leaves nothing there
   const Profile* previous = nullptr;  ///< trials that still hold are taken from it
-  std::optional<double> budget_s;     ///< no trial is started after it; absent = the batch's
+  /// No trial begins that would not end within it, going by what is known; one that runs ends as soon as its
+  /// fewest steps are timed. Absent = the batch's.
+  std::optional<double> budget_s;
+  /// Measuring ends where nothing that was not measured can improve the plan's objective by more than this
+  /// share. 0 = only where nothing is left that could be quicker than what was measured beside it.
+  double gap = kWorthwhileGap;
+  bool everything = false;            ///< measures also what cannot win; only what would not fit is left out
+  const TrialCache* cache = nullptr;  ///< where trials of other batches are found and these are kept
   /// Called after each trial with everything known so far: what is kept when this is interrupted.
   std::function<Result<void>(const Profile&)> keep;
   std::function<bool()> stop;  ///< asked at every poll: true ends the trials that run
 };
 
-/// Measures what `previous` does not hold. A trial that fails, in any way, is a result and stops nothing.
+/// Measures what `previous` and the cache do not hold and the plan may depend on; `Profile::decision` says
+/// why it ended. A trial that fails, in any way, is a result and stops nothing. What was left out and can be
+/// estimated is in the profile as interpolated.
 ///
-/// Errors: Kind::interrupted when `stop` said so; Kind::machine where no process can be started; those of
-/// `keep`.
+/// Errors: those of the batch's data; Kind::interrupted when `stop` said so; Kind::machine where no process
+/// can be started; those of `keep`.
 Result<Profile> measure(const MeasureRequest& request, worker::Launcher& launcher, const Clock& clock,
                         ProfileObserver& observer);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -47,6 +48,11 @@ struct Trial {
   std::int64_t needed_bytes = 0;
   double predicted_step_time_s = 0.0;       ///< by the technique's formula: only ratios mean something
   std::int64_t predicted_memory_bytes = 0;  ///< of the rank that needs most, by the technique's formula
+  /// interpolated and ok: between these the step time lies, by the cost model; 0 where it was measured.
+  double step_time_low_s = 0.0;
+  double step_time_high_s = 0.0;
+
+  bool is_measured() const { return source != Source::interpolated; }
 };
 
 /// A candidate that was not measured though it might have fitted.
@@ -55,6 +61,7 @@ struct Untried {
     slower,   ///< predicted to lose to what was measured
     budget,   ///< the budget was spent
     failing,  ///< its technique failed beside it, for no want of memory
+    settled,  ///< no plan gains more than the gap by it (Decision)
   };
   Trial trial;  ///< names, configuration as asked for and predictions; nothing measured
   Why why = Why::slower;
@@ -69,6 +76,25 @@ struct Correction {
   std::int64_t num_steps = 0;     ///< that were timed
   std::optional<double> start_s;  ///< from launch to the beginning of the first step, without loading
   std::optional<double> save_s;   ///< one checkpoint
+};
+
+/// Why measuring ended. Times are of the plan's objective.
+struct Decision {
+  enum class Why {
+    complete,  ///< nothing was left that could be quicker than what was measured beside it
+    settled,   ///< something was, but no plan gains more than `gap` by it
+    budget,    ///< the budget was spent
+  };
+  Why why = Why::complete;
+  std::string reason;
+  double gap = 0.0;            ///< the share that was asked for
+  double measured_s = 0.0;     ///< of the best plan with measured trials; 0 where none was made
+  double optimistic_s = 0.0;   ///< ... where every other trial were as quick as its lower bound
+  bool is_proved = false;      ///< `optimistic_s` is a proved bound, not only the best plan that was found
+  int num_predicted = 0;       ///< trials that the cost model had bounded before they were measured
+  int num_missed = 0;          ///< ... and that came out of their bounds, which widened all that followed
+  double typical_error = 0.0;  ///< median of |measured / estimate - 1| over the predicted ones
+  std::string workload;        ///< `workload_of` what was decided for
 };
 
 /// What has to agree for a trial to be used again.
@@ -89,6 +115,7 @@ struct Profile {
   std::vector<Trial> trials;
   std::vector<Untried> untried;
   std::vector<Correction> corrections;  ///< by what finished runs found, at most one for each trial
+  std::optional<Decision> decision;     ///< absent while it is being measured
 
   const Trial* find_id(const std::string& id) const;
 };
@@ -99,6 +126,7 @@ std::string trial_id(const std::string& job_class, const batch::Configuration& a
 
 const char* name_of(Outcome outcome);
 const char* name_of(Source source);
+const char* name_of(Decision::Why why);
 
 Json to_json(const Profile& profile);
 /// Strict: types, ranges, unknown keys, duplicate ids; every fault at its pointer.
@@ -117,6 +145,9 @@ Conditions conditions_of(const batch::Batch& batch, const devices::Machine& mach
 /// job that could use it and with what its technique predicts; nothing measured yet. By width, then class,
 /// then technique, so that what is cheap and needed comes first. A search decides which are measured.
 std::vector<Trial> wanted_trials(const batch::Batch& batch, const devices::Machine& machine);
+
+/// Tells apart what a decision may rest on: speed classes with their jobs' lengths, and the objective.
+std::string workload_of(const batch::Batch& batch, const std::map<std::string, std::int64_t>& num_steps);
 
 /// Why `profile` does not do for `batch` on `machine`, one sentence each; empty where it does.
 std::vector<std::string> what_is_stale(const Profile& profile, const batch::Batch& batch,

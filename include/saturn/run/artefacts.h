@@ -26,15 +26,18 @@ namespace saturn::run {
 struct ProfileRequest {
   const batch::Batch* batch = nullptr;
   const devices::Machine* machine = nullptr;
-  std::string path;                ///< of profile.json
-  std::string trials_directory;    ///< where logs of failed trials stay
-  std::optional<double> budget_s;  ///< absent = the batch's
-  bool measure_failed = false;     ///< trials that failed, or were left out, are tried again
-  std::function<bool()> stop;      ///< as in profile::MeasureRequest
+  std::string path;                            ///< of profile.json
+  std::string trials_directory;                ///< where logs of failed trials stay
+  std::optional<double> budget_s;              ///< absent = the batch's
+  std::optional<double> gap;                   ///< as in profile::MeasureRequest; absent = profile::usual_gap
+  bool everything = false;                     ///< likewise
+  const profile::TrialCache* cache = nullptr;  ///< likewise
+  bool measure_failed = false;                 ///< trials that failed, or were left out, are tried again
+  std::function<bool()> stop;                  ///< as in profile::MeasureRequest
 };
 
 /// Returns the profile at `path` where it holds; measures what is missing and writes it where not, after each
-/// trial.
+/// trial. Where jobs were added or became longer since, what is worth measuring is asked again.
 ///
 /// Errors: as profile::measure; a file that cannot be read is made again, with its fault as the reason.
 Result<profile::Profile> ensure_profile(const ProfileRequest& request, worker::Launcher& launcher,

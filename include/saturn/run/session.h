@@ -39,6 +39,8 @@ struct Surroundings {
   std::function<int()> stop_count;
   std::vector<int> wake_fds;    ///< readable when `stop_count` has changed
   double longest_wait_s = 1.0;  ///< of the run loop, where nothing comes and nothing is due
+  /// Where trials of other batches are found, and what the run finds of its own is kept; null = nowhere.
+  const profile::TrialCache* trial_cache = nullptr;
 };
 
 struct SessionResult {
