@@ -2,17 +2,9 @@
 
 #include "saturn/run/planner.h"
 
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <string>
 
-#include "saturn/base/files.h"
+#include "saturn/base/child.h"
 
 namespace saturn::run {
 namespace {
@@ -58,91 +50,38 @@ Result<plan::Plan> result_from_text(const std::string& text) {
   return faults;
 }
 
-void write_everything(int fd, const std::string& text) {
-  for (std::size_t written = 0; written < text.size();) {
-    const ssize_t n = ::write(fd, text.data() + written, text.size() - written);
-    if (n < 0 && errno != EINTR) return;  // nobody reads any more
-    if (n > 0) written += static_cast<std::size_t>(n);
-  }
-}
-
 class ChildPlanner final : public Planner {
  public:
-  ~ChildPlanner() override { cancel(); }
-
   Result<void> start(const plan::PlanProblem& problem, const plan::SolveOptions& options) override {
     SATURN_CHECK(!busy(), "one problem is planned at a time");
-    int ends[2] = {-1, -1};
-    if (::pipe2(ends, O_CLOEXEC) != 0) return system_fault("planner", "open a pipe", errno);
-    FileDescriptor read_end(ends[0]);
-    const FileDescriptor write_end(ends[1]);
-    const pid_t parent = ::getpid();
-    const pid_t child = ::fork();
-    if (child < 0) return system_fault("planner", "start a process", errno);
-    if (child == 0) solve_and_exit(problem, options, write_end.get(), parent);
-    ::setpgid(child, child);  // both sides set it: whoever comes first
-    ::fcntl(read_end.get(), F_SETFL, O_NONBLOCK);
-    child_ = child;
-    read_end_ = std::move(read_end);
     text_.clear();
+    SATURN_TRY(child_, Child::start("planner", kNiceness, [&](const Child::Say& say) {
+                 plan::SolveOptions own = options;
+                 own.stop = nullptr;
+                 own.on_progress = nullptr;
+                 say(to_line(result_to_json(plan::solve(problem, own))));
+               }));
     return {};
   }
 
-  bool busy() const override { return child_ > 0; }
-  int fd() const override { return read_end_.get(); }
+  bool busy() const override { return child_.lives(); }
+  int fd() const override { return child_.fd(); }
 
   std::optional<Result<plan::Plan>> take() override {
-    if (!busy()) return std::nullopt;
-    for (;;) {
-      char bytes[1 << 14];
-      const ssize_t n = ::read(read_end_.get(), bytes, sizeof bytes);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return std::nullopt;  // EAGAIN: still at work
-      if (n == 0) break;
-      text_.append(bytes, static_cast<std::size_t>(n));
-    }
-    const int status = reap();
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return result_from_text(text_);
-    const std::string how = WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
-                                                : "exit code " + std::to_string(WEXITSTATUS(status));
+    if (!busy() || child_.receive(text_)) return std::nullopt;
+    const std::optional<std::string> how = child_.wait();
+    if (!how) return result_from_text(text_);
     return Result<plan::Plan>(
         Diagnostic{.kind = Kind::machine,
-                   .what = "the planner's process ended with " + how,
+                   .what = "the planner's process ended with " + *how,
                    .expected = "a plan",
                    .fix = "run the same command again, with a shorter [plan] time_limit"});
   }
 
-  void cancel() override {
-    if (!busy()) return;
-    ::kill(-child_, SIGKILL);
-    reap();
-  }
+  void cancel() override { child_.end(); }
 
  private:
-  [[noreturn]] static void solve_and_exit(const plan::PlanProblem& problem, plan::SolveOptions options,
-                                          int fd, pid_t parent) {
-    ::setpgid(0, 0);
-    for (const int signal_number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::signal(signal_number, SIG_DFL);
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent) ::_exit(1);
-    ::setpriority(PRIO_PROCESS, 0, kNiceness);
-    options.stop = nullptr;
-    options.on_progress = nullptr;
-    write_everything(fd, to_line(result_to_json(plan::solve(problem, options))));
-    ::_exit(0);
-  }
-
-  int reap() {
-    int status = 0;
-    while (::waitpid(child_, &status, 0) < 0 && errno == EINTR) {
-    }
-    child_ = 0;
-    read_end_.reset();
-    return status;
-  }
-
-  pid_t child_ = 0;
-  FileDescriptor read_end_;
+  Child child_;
   std::string text_;
 };
 

@@ -1,10 +1,14 @@
-// Statistics that a few slow steps do not move.
+// Statistics that a few slow steps do not move, and normal deviates by key.
 
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <numbers>
 #include <vector>
+
+#include "saturn/base/random.h"
 
 namespace saturn {
 
@@ -22,6 +26,18 @@ inline double robust_deviation(const std::vector<double>& values) {
   std::vector<double> distances;
   for (const double value : values) distances.push_back(std::fabs(value - centre));
   return 1.4826 * median(distances);
+}
+
+/// Standard normal, a pure function of its key (Box-Muller).
+inline double normal_of(std::uint64_t key) {
+  Random random(key);
+  const double radius = std::sqrt(-2.0 * std::log(1.0 - random.uniform()));
+  return radius * std::cos(2.0 * std::numbers::pi * random.uniform());
+}
+
+/// Lognormal with mean 1, likewise; `deviation` is of its logarithm.
+inline double factor_of(double deviation, std::uint64_t key) {
+  return deviation <= 0.0 ? 1.0 : std::exp(deviation * normal_of(key) - deviation * deviation / 2.0);
 }
 
 }  // namespace saturn
