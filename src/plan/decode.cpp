@@ -185,6 +185,7 @@ Value value_of(const Reduced& reduced, const std::vector<Placement>& placements,
     value.lateness_s += std::max(0.0, placement.end_s - task.deadline_s);
     weighted += task.weight * placement.end_s;
     weights += task.weight;
+    if (reduced.problem->jobs[task.job].running && !mode.fixed) ++value.num_moves;
   }
   const PlanProblem& problem = *reduced.problem;
   switch (problem.objective) {
@@ -401,7 +402,8 @@ bool better(const Value& left, const Value& right) {
   if (left.feasible != right.feasible) return left.feasible;
   if (left.lateness_s != right.lateness_s) return left.lateness_s < right.lateness_s;
   if (left.objective != right.objective) return left.objective < right.objective;
-  return left.makespan_s < right.makespan_s;
+  if (left.makespan_s != right.makespan_s) return left.makespan_s < right.makespan_s;
+  return left.num_moves < right.num_moves;
 }
 
 }  // namespace saturn::plan

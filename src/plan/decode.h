@@ -25,6 +25,7 @@ struct Value {
   double makespan_s = kNever;
   double cost = kNever;
   double lateness_s = 0.0;  ///< sum over tasks; kNever where one could not be placed at all
+  int num_moves = 0;        ///< jobs that run and do not go on where they are
 };
 
 struct Decoded {
@@ -43,7 +44,8 @@ Plan build_plan(const Reduced& reduced, const Solution& solution);
 /// The solution of a plan for the same problem; empty where it has segments or does not belong to it.
 Solution solution_of(const Reduced& reduced, const Plan& plan);
 
-/// Whether `left` is better than `right`: feasible, less late, smaller objective, smaller makespan.
+/// Whether `left` is better than `right`: feasible, less late, smaller objective, smaller makespan, fewer
+/// moves.
 bool better(const Value& left, const Value& right);
 
 }  // namespace saturn::plan

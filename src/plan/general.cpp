@@ -9,6 +9,8 @@
 namespace saturn::plan {
 namespace {
 
+constexpr double kMove = 1e-3;  // of the makespan: what a move is worth avoiding while searching
+
 class GeneralAnnealer {
  public:
   GeneralAnnealer(const Reduced& reduced, const Solution& start, std::uint64_t seed)
@@ -58,7 +60,7 @@ class GeneralAnnealer {
     }
     const double mean = weights > 0.0 ? ends / weights / span_s_ : 0.0;
     return value.objective / scale_ + 10.0 * std::min(value.lateness_s, 1e15) / span_s_ +
-           0.02 * value.makespan_s / span_s_ + 0.05 * mean;
+           0.02 * value.makespan_s / span_s_ + 0.05 * mean + kMove * value.num_moves;
   }
 
   // A node and a mode for `task`; false where the draw does not fit together.

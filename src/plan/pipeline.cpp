@@ -49,7 +49,7 @@ class Pipeline {
     construct();
     if (incumbent_.finished() || incumbent_.solution().empty()) return;
     std::unique_ptr<Helper> helper;
-    if (options_.num_threads > 1 && worth_helping()) {
+    if (options_.num_threads > 1 && options_.proves && worth_helping()) {
       helper = Helper::start([this](Link& link) { help(link); });
     }
     if (helper != nullptr) {
@@ -61,7 +61,7 @@ class Pipeline {
       return;
     }
     search(exact_here() ? 0.2 : 0.5);
-    prove(0.6);
+    if (options_.proves) prove(0.6);
     if (exact_here()) improve_exactly(0.7);
     search(1.0);
   }
@@ -446,6 +446,26 @@ void decide_exactly(const Reduced& reduced, const SolveOptions& options, std::in
   incumbent.raise_bound(outcome.ends_s * (reduced.integral ? 1.0 : 1.0 - 2e-9), "branch and bound");
 }
 
+// Moves that the plan does not need are taken back, one job after another.
+void take_moves_back(const Reduced& reduced, Incumbent& incumbent) {
+  if (incumbent.value().num_moves == 0) return;
+  for (std::size_t i = 0; i < incumbent.solution().size(); ++i) {
+    Solution solution = incumbent.solution();
+    Choice& choice = solution[i];
+    const Task& task = reduced.tasks[choice.task];
+    const auto fixed =
+        std::find_if(task.modes.begin(), task.modes.end(), [](const Mode& one) { return one.fixed; });
+    if (fixed == task.modes.end() || task.modes[choice.mode].fixed) continue;
+    choice.mode = static_cast<int>(fixed - task.modes.begin());
+    const auto is_there = [&](const Node& node) {
+      return node.name == reduced.problem->jobs[task.job].running->node;
+    };
+    const std::vector<Node>& nodes = reduced.problem->nodes;
+    choice.node = static_cast<int>(std::find_if(nodes.begin(), nodes.end(), is_there) - nodes.begin());
+    incumbent.offer(solution, incumbent.found_by());
+  }
+}
+
 // Side constraints or another objective: bounds and a first plan from the problem without them, then the
 // general search.
 void run_general(const Reduced& reduced, const SolveOptions& options, Incumbent& incumbent) {
@@ -455,7 +475,10 @@ void run_general(const Reduced& reduced, const SolveOptions& options, Incumbent&
                                    current_practice(reduced)}) {
     incumbent.offer(solution, "list");
   }
-  decide_exactly(reduced, options, kGeneralGlance, incumbent);
+  const auto steps = [&](std::int64_t usual) {
+    return options.proves ? usual : std::min(usual, options.iterations.value_or(usual));
+  };
+  decide_exactly(reduced, options, steps(kGeneralGlance), incumbent);
   if (incumbent.finished()) return;
   PlanProblem simple = *reduced.problem;
   simple.objective = Objective::makespan;
@@ -489,7 +512,7 @@ void run_general(const Reduced& reduced, const SolveOptions& options, Incumbent&
     left -= std::max<std::int64_t>(1, result.iterations);
     done += result.iterations;
     if (incumbent.offer(result.solution, "annealing")) improved_at = done;
-    if (round == 2) decide_exactly(reduced, options, kGeneralLook, incumbent);
+    if (round == 2) decide_exactly(reduced, options, steps(kGeneralLook), incumbent);
     length += length / 2;
   }
 }
@@ -501,6 +524,7 @@ void run_pipeline(const Reduced& reduced, const SolveOptions& options, Incumbent
     Pipeline(reduced, options, incumbent).run();
   } else {
     run_general(reduced, options, incumbent);
+    take_moves_back(reduced, incumbent);
   }
 }
 

@@ -31,6 +31,7 @@ struct SolveOptions {
   std::uint64_t seed = 1;
   double gap = 0.0;      ///< stop when the plan is proven within this share of the best, as 0.01
   int num_threads = 2;   ///< 1: everything in this process; 2: bounds and a second search in a child process
+  bool proves = true;    ///< false: no time goes into bounds beyond those that finding plans gives anyway
   int max_segments = 1;  ///< per job; more than 1 lets a job change its configuration on the way
   const std::atomic<bool>* stop = nullptr;  ///< set by a signal handler: return the best plan so far
   std::function<void(const Progress&)> on_progress;
