@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
+#include <thread>
 
 #include "cli/command.h"
 #include "cli/stage.h"
@@ -67,6 +69,7 @@ struct SimulateArgs {
   std::vector<std::string> policies;
   std::string fail;
   std::optional<std::int64_t> runs;
+  std::optional<std::int64_t> processes;
   std::optional<std::int64_t> iterations;
   std::optional<std::int64_t> seed;
   std::optional<double> error;
@@ -95,9 +98,10 @@ struct SimulateArgs {
     options.option("--introspect-every", "SEC", introspect_every, "longest time between two looks", "1000");
     options.option("--start", "SEC", start, "starting a job, where the estimates do not say", "30");
     options.option("--save", "SEC", save, "a checkpoint, saved or loaded, likewise", "15");
-    options.option("--iterations", "N", iterations, "of each planning", "4000");
+    options.option("--iterations", "N", iterations, "of each search; ten times that of the first", "10000");
+    options.option("--processes", "N", processes, "that share the runs", "the cores");
     options.option("--seed", "N", seed, "of plans and truths", "1");
-    options.flag("--break-even", break_even, "find the interval and the job length where introspection pays");
+    options.flag("--break-even", break_even, "find from which interval and length on looking pays");
   }
 
   Result<int> run(const Context& context) const;
@@ -106,8 +110,9 @@ struct SimulateArgs {
   Result<plan::PlanProblem> problem(const Context& context) const;
   Result<simulate::Settings> settings() const;
   Result<double> failures_per_day() const;
-  Result<Played> play(const plan::PlanProblem& problem, simulate::Settings settings,
-                      const Contender& contender, const Context& context) const;
+  Result<Played> play(const simulate::Simulation& simulation, const Contender& contender,
+                      const Context& context) const;
+  int num_processes() const;
   Result<int> compare(const plan::PlanProblem& problem, const simulate::Settings& settings,
                       const Context& context) const;
   Result<int> find_break_even(const plan::PlanProblem& problem, const simulate::Settings& settings,
@@ -142,72 +147,84 @@ Result<plan::PlanProblem> SimulateArgs::problem(const Context& context) const {
 
 Result<double> SimulateArgs::failures_per_day() const {
   if (fail.empty()) return 0.0;
-  const std::size_t slash = fail.find('/');
-  const std::string unit = slash == std::string::npos ? "" : fail.substr(slash + 1);
+  const std::size_t slash = std::min(fail.find('/'), fail.size());
+  const std::string unit = fail.substr(std::min(slash + 1, fail.size()));
   double rate = 0.0;
-  const char* const end = fail.data() + std::min(slash, fail.size());
-  const bool read = std::from_chars(fail.data(), end, rate).ptr == end && std::isfinite(rate) &&
-                    rate >= 0.0 && rate <= 1e4 && (unit == "day" || unit == "hour");
+  const auto [stopped, error] = std::from_chars(fail.data(), fail.data() + slash, rate);
+  const bool read = error == std::errc() && stopped == fail.data() + slash && rate >= 0.0 && rate <= 1e4 &&
+                    (unit == "day" || unit == "hour");
   if (read) return unit == "hour" ? 24.0 * rate : rate;
   return Diagnostic{.what = "--fail: " + in_quotes(fail) + " is no rate",
-                    .expected = "a number and a unit, N/day or N/hour",
+                    .expected = "a number up to 10000 and a unit, N/day or N/hour",
                     .fix = "--fail 2/day"};
 }
 
 Result<simulate::Settings> SimulateArgs::settings() const {
   simulate::Settings settings;
-  Diagnostics faults;
-  const auto take = [&](const char* option, const std::optional<double>& value, double least, double most,
-                        double& into) {
-    if (!value) return;
-    into = *value;
-    if (!(*value >= least && *value <= most))
-      faults.push_back({.what = std::string(option) + " is out of range",
-                        .expected = "from " + format_number(least) + " to " + format_number(most)});
-  };
   settings.truth = {.job_error = 0.1, .configuration_error = 0.05, .step_noise = 0.03};
-  take("--error", error, 0.0, 2.0, settings.truth.job_error);
-  take("--configuration-error", configuration_error, 0.0, 2.0, settings.truth.configuration_error);
-  take("--noise", noise, 0.0, 2.0, settings.truth.step_noise);
-  take("--drift", drift, 0.0, 2.0, settings.truth.drift);
-  take("--introspect-every", introspect_every, 1e-3, 1e9, settings.introspect_every_s);
-  take("--start", start, 0.0, 1e6, settings.start_s);
-  take("--save", save, 0.0, 1e6, settings.save_s);
-  if (runs && (*runs < 1 || *runs > 100000))
-    faults.push_back({.what = "--runs is out of range", .expected = "1 to 100000"});
-  if (iterations && (*iterations < 1 || *iterations > 1000000000))
-    faults.push_back({.what = "--iterations is out of range", .expected = "1 to 1000000000"});
-  if (seed && *seed < 0) faults.push_back({.what = "--seed is out of range", .expected = "at least 0"});
+  Diagnostics faults;
+  const auto take = [&](const char* option, const auto& value, double least, double most, double usual) {
+    if (!value) return;
+    const auto number = static_cast<double>(*value);
+    if (number >= least && number <= most) return;
+    faults.push_back({.what = std::string(option) + " " + format_number(number) + " is out of range",
+                      .expected = "from " + format_number(least) + " to " + format_number(most),
+                      .fix = std::string(option) + " " + format_number(usual)});
+  };
+  take("--error", error, 0.0, 2.0, 0.3);
+  take("--configuration-error", configuration_error, 0.0, 2.0, 0.05);
+  take("--noise", noise, 0.0, 2.0, 0.03);
+  take("--drift", drift, 0.0, 2.0, 0.3);
+  take("--introspect-every", introspect_every, 1e-3, 1e9, 1000.0);
+  take("--start", start, 0.0, 1e6, 30.0);
+  take("--save", save, 0.0, 1e6, 15.0);
+  take("--runs", runs, 1.0, 1e5, 20.0);
+  take("--iterations", iterations, 1.0, 1e8, 10000.0);
+  take("--processes", processes, 1.0, 1024.0, 2.0);
+  take("--seed", seed, 0.0, 1e15, 1.0);
   if (!faults.empty()) return faults;
+  simulate::Truth& truth = settings.truth;
+  truth.job_error = error.value_or(truth.job_error);
+  truth.configuration_error = configuration_error.value_or(truth.configuration_error);
+  truth.step_noise = noise.value_or(truth.step_noise);
+  truth.drift = drift.value_or(truth.drift);
+  settings.introspect_every_s = introspect_every.value_or(settings.introspect_every_s);
+  settings.start_s = start.value_or(settings.start_s);
+  settings.save_s = save.value_or(settings.save_s);
   settings.iterations = iterations.value_or(settings.iterations);
+  settings.first_iterations = 10 * settings.iterations;
   settings.seed = static_cast<std::uint64_t>(seed.value_or(1));
-  SATURN_TRY(settings.truth.failures_per_day, failures_per_day());
+  SATURN_TRY(truth.failures_per_day, failures_per_day());
   return settings;
 }
 
-Result<Played> SimulateArgs::play(const plan::PlanProblem& problem, simulate::Settings settings,
-                                  const Contender& contender, const Context& context) const {
-  Played played{.contender = contender};
-  settings.policy = contender.policy;
-  settings.introspects = contender.introspects;
-  const std::uint64_t first_seed = settings.seed;
+int SimulateArgs::num_processes() const {
+  return static_cast<int>(processes.value_or(std::max(1u, std::thread::hardware_concurrency())));
+}
+
+Result<Played> SimulateArgs::play(const simulate::Simulation& simulation, const Contender& contender,
+                                  const Context& context) const {
   const view::Terminal terminal = context.quiet ? view::Terminal{} : view::terminal_of(STDERR_FILENO);
   view::LiveArea progress(
       [](const std::string& bytes) { return view::write_if_ready(STDERR_FILENO, bytes); });
-  for (std::int64_t i = 0; i < num_runs(); ++i) {
-    if (terminal.interactive)
-      progress.draw({contender.name + ": " + std::to_string(i) + " of " + std::to_string(num_runs())},
-                    terminal);
-    settings.seed = first_seed + static_cast<std::uint64_t>(i);
-    SATURN_TRY(const simulate::Outcome outcome, simulate::simulate(problem, settings));
-    const double share = 1.0 / static_cast<double>(num_runs());
+  const auto draw = [&](int done) {
+    progress.draw({contender.name + ": " + std::to_string(done) + " of " + std::to_string(num_runs())},
+                  terminal);
+  };
+  const Result<std::vector<simulate::Outcome>> outcomes =
+      simulation.runs(contender.introspects, static_cast<int>(num_runs()), num_processes(),
+                      terminal.interactive ? draw : std::function<void(int)>());
+  if (terminal.interactive) progress.clear(terminal);
+  if (!outcomes.ok()) return outcomes.faults();
+  Played played{.contender = contender};
+  const double share = 1.0 / static_cast<double>(num_runs());
+  for (const simulate::Outcome& outcome : *outcomes) {
     played.planned_s += share * outcome.planned_s;
     played.makespans_s.push_back(outcome.makespan_s);
     played.moves += share * outcome.num_moves;
     played.looks += share * outcome.num_looks;
     played.failures += share * outcome.num_failures;
   }
-  if (terminal.interactive) progress.clear(terminal);
   return played;
 }
 
@@ -229,8 +246,14 @@ Result<int> SimulateArgs::compare(const plan::PlanProblem& problem, const simula
     contenders.push_back(std::move(contender));
   }
   std::vector<Played> all;
+  std::map<std::string, simulate::Simulation> simulations;  // by policy: with introspection and without
   for (const Contender& contender : contenders) {
-    SATURN_TRY(Played played, play(problem, settings, contender, context));
+    if (!simulations.contains(contender.policy)) {
+      simulate::Settings own = settings;
+      own.policy = contender.policy;
+      SATURN_TRY(simulations[contender.policy], simulate::Simulation::prepare(problem, own));
+    }
+    SATURN_TRY(Played played, play(simulations.at(contender.policy), contender, context));
     all.push_back(std::move(played));
   }
   if (context.json) {
@@ -278,59 +301,109 @@ Result<int> SimulateArgs::compare(const plan::PlanProblem& problem, const simula
   return 0;
 }
 
+// What introspection gained over the same truths without it.
+struct Gained {
+  std::string varied;  // "interval" or "makespan"
+  double value_s = 0.0;
+  double mean = 0.0;
+  double error = 0.0;  // standard error of the mean
+
+  bool pays() const { return mean > 2.0 * error && mean > 0.0; }
+};
+
+Gained gained(const std::string& varied, double value_s, const Played& with, const Played& without) {
+  const simulate::Distribution over = against(with, without);
+  const auto count = static_cast<double>(over.sorted.size());
+  double squares = 0.0;
+  for (const double ratio : over.sorted) squares += (ratio - over.mean()) * (ratio - over.mean());
+  return {.varied = varied,
+          .value_s = value_s,
+          .mean = 0.0 - over.mean(),  // no -0
+
+          .error = count > 1.0 ? std::sqrt(squares / (count - 1.0) / count) : 0.0};
+}
+
+// The longest interval, and the shortest makespan, from which on every point pays; null where none does.
+const Gained* longest_interval(const std::vector<Gained>& points) {
+  const Gained* found = nullptr;
+  for (const Gained& point : points) {
+    if (point.varied != "interval") continue;
+    if (!point.pays()) break;
+    found = &point;
+  }
+  return found;
+}
+
+const Gained* shortest_makespan(const std::vector<Gained>& points) {
+  const Gained* found = nullptr;
+  for (auto point = points.rbegin(); point != points.rend() && point->varied == "makespan"; ++point) {
+    if (!point->pays()) break;
+    found = &*point;
+  }
+  return found;
+}
+
 // The gain of introspection by how often it looks, and by how long the jobs are while moving costs the same.
 Result<int> SimulateArgs::find_break_even(const plan::PlanProblem& problem,
                                           const simulate::Settings& settings, const Context& context) const {
-  struct Point {
-    std::string what;
-    double value = 0.0;
-    double gain = 0.0;
-  };
-  std::vector<Point> points;
-  const auto gain_of = [&](const plan::PlanProblem& scaled, const simulate::Settings& how) -> Result<double> {
-    SATURN_TRY(const Played without, play(scaled, how, {"saturn", "saturn", false}, context));
-    SATURN_TRY(const Played with, play(scaled, how, {"saturn-dynamic", "saturn", true}, context));
-    return -against(with, without).mean();
-  };
+  std::vector<Gained> points;
   const double bound_s = plan::quick_bound_s(problem);
-  for (const double share : {0.003, 0.01, 0.03, 0.1, 0.3}) {
+  const auto add = [&](const std::string& varied, const plan::PlanProblem& scaled,
+                       const simulate::Settings& how) -> Result<void> {
+    SATURN_TRY(const simulate::Simulation simulation, simulate::Simulation::prepare(scaled, how));
+    SATURN_TRY(const Played without, play(simulation, {"saturn", "saturn", false}, context));
+    SATURN_TRY(const Played with, play(simulation, {"saturn-dynamic", "saturn", true}, context));
+    const double value_s = varied == "interval" ? how.introspect_every_s : simulation.first_plan().makespan_s;
+    points.push_back(gained(varied, value_s, with, without));
+    return {};
+  };
+  for (const double share : {0.003, 0.03, 0.3, 3.0}) {
     simulate::Settings how = settings;
     how.introspect_every_s = share * bound_s;
-    SATURN_TRY(const double gain, gain_of(problem, how));
-    points.push_back({"interval", how.introspect_every_s, gain});
+    SATURN_TRY_VOID(add("interval", problem, how));
   }
-  for (const double scale : {0.003, 0.01, 0.03, 0.1, 0.3, 1.0}) {
+  for (const double scale : {0.0001, 0.0003, 0.001, 0.003, 0.01, 0.1, 1.0}) {
     plan::PlanProblem scaled = problem;
     for (plan::Job& job : scaled.jobs) {
       for (plan::Configuration& one : job.configurations) one.time_s *= scale;
     }
     simulate::Settings how = settings;
     how.introspect_every_s = std::min(settings.introspect_every_s, 0.05 * scale * bound_s);
-    SATURN_TRY(const double gain, gain_of(scaled, how));
-    points.push_back({"makespan", scale * bound_s, gain});
+    SATURN_TRY_VOID(add("makespan", scaled, how));
   }
-  const auto pays = std::find_if(points.begin(), points.end(), [](const Point& point) {
-    return point.what == "makespan" && point.gain > 0.005;
-  });
+  const Gained* const interval = longest_interval(points);
+  const Gained* const makespan = shortest_makespan(points);
   if (context.json) {
     Json document = {{"name", problem.name}, {"runs", num_runs()}};
     Json& list = document["points"] = Json::array();
-    for (const Point& point : points)
-      list.push_back({{"varied", point.what}, {"seconds", point.value}, {"gain", point.gain}});
-    document["pays_from_makespan_s"] = pays == points.end() ? Json(nullptr) : Json(pays->value);
+    for (const Gained& point : points)
+      list.push_back({{"varied", point.varied},
+                      {"seconds", point.value_s},
+                      {"gain", point.mean},
+                      {"standard_error", point.error},
+                      {"pays", point.pays()}});
+    document["pays_up_to_interval_s"] = interval == nullptr ? Json(nullptr) : Json(interval->value_s);
+    document["pays_from_makespan_s"] = makespan == nullptr ? Json(nullptr) : Json(makespan->value_s);
     print_json(document);
     return 0;
   }
   view::Table lines({{.title = "varied"},
                      {.title = "value", .align = view::Align::right},
-                     {.title = "gain of introspection", .align = view::Align::right}});
-  for (const Point& point : points)
-    lines.add({point.what, format_duration(point.value), format_difference(point.gain, 2)});
-  print(lines.text(view::terminal_of(STDOUT_FILENO)) + "\n" +
-        (pays == points.end() ? "It does not pay for these jobs.\n"
-                              : "It pays from a makespan of about " + format_duration(pays->value) +
-                                    " on (a start of " + format_duration(settings.start_s) + ", a save of " +
-                                    format_duration(settings.save_s) + ").\n"));
+                     {.title = "gain of introspection", .align = view::Align::right},
+                     {.title = "error of that", .align = view::Align::right},
+                     {.title = "pays"}});
+  for (const Gained& point : points)
+    lines.add({point.varied, format_duration(point.value_s), format_difference(point.mean, 2),
+               format_percent(point.error, 2), point.pays() ? "yes" : "no"});
+  std::string verdict = makespan == nullptr
+                            ? "It does not pay for these jobs, however long.\n"
+                            : "It pays from a makespan of about " + format_duration(makespan->value_s) +
+                                  " on (a start of " + format_duration(settings.start_s) + ", a save of " +
+                                  format_duration(settings.save_s) + ").\n";
+  verdict += interval == nullptr ? "It does not pay at any interval.\n"
+                                 : "It pays at intervals up to " + format_duration(interval->value_s) +
+                                       "; ends of jobs and wrong estimates are looked at in any case.\n";
+  print(lines.text(view::terminal_of(STDOUT_FILENO)) + "\n" + verdict);
   return 0;
 }
 

@@ -150,7 +150,7 @@ class Executor {
   Result<void> move(const plan::PlanProblem& problem, const Judgement& judgement);
   Result<void> begin_solving(Planning planning);
   plan::SolveOptions options_for(const Planning& planning) const;
-  std::vector<double> spreads(const plan::PlanProblem& problem) const;
+  std::vector<Spread> spreads(const plan::PlanProblem& problem) const;
   std::map<std::string, journal::StepPace> paces() const;
   bool introspects() const { return execution_.batch.run.introspect_every_s > 0.0; }
 

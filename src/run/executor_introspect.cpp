@@ -128,7 +128,9 @@ Result<void> Executor::re_plan() {
   const double end_s = planning.kept ? now_s + planning.kept->makespan_s : 0.0;
   if (timer && planning.kept && std::abs(end_s - expected_end_s_) <= kNothingNew * planning.kept->makespan_s)
     return {};
-  return begin_solving(std::move(planning));
+  if (!planning.kept || could_gain(planning.problem, *planning.kept)) return begin_solving(std::move(planning));
+  planning.rearranged = planning.kept;
+  return look_at_moves(std::move(planning));
 }
 
 // ---- What comes of it
@@ -152,7 +154,8 @@ Result<void> Executor::take_plan() {
   return look_at_moves(std::move(planning));
 }
 
-// The second look: the same moment, with what runs allowed to move at its price.
+// The second look: with what runs allowed to move at its price. Time has passed since the first one: all plans
+// are seen from now, so that none has a head start.
 Result<void> Executor::look_at_moves(Planning planning) {
   if (!introspects() || execution_.batch.run.max_moves == 0 || live_.empty())
     return decide(planning, std::nullopt);
@@ -163,16 +166,26 @@ Result<void> Executor::look_at_moves(Planning planning) {
       problem.ok() && std::any_of(problem->jobs.begin(), problem->jobs.end(),
                                   [](const plan::Job& job) { return job.running && job.running->may_move; });
   if (!any) return decide(planning, std::nullopt);
+  std::optional<plan::Plan> rearranged = plan::carry_on(*problem, *planning.rearranged);
+  if (!rearranged) return decide(planning, std::nullopt);
   planning.problem = *std::move(problem);
+  planning.rearranged = std::move(rearranged);
+  planning.kept = plan::carry_on(planning.problem, execution_.plan);
+  if (!could_gain(planning.problem, *planning.rearranged)) return decide(planning, std::nullopt);
   return begin_solving(std::move(planning));
 }
 
-std::vector<double> Executor::spreads(const plan::PlanProblem& problem) const {
+std::vector<Spread> Executor::spreads(const plan::PlanProblem& problem) const {
   const std::map<std::string, journal::StepPace> known = paces();
-  std::vector<double> spreads;
+  const std::map<std::string, profile::Spread> untested =
+      profile::spreads_of(*execution_.profile, corrections_of(directory_.state(), known));
+  std::vector<Spread> spreads;
   for (const plan::Job& job : problem.jobs) {
+    const profile::Trial* const trial = execution_.profile->find_id(job.configurations.front().trial);
+    SATURN_CHECK(trial != nullptr, "what is planned was measured");
     const auto pace = known.find(job.name);
-    spreads.push_back(spread_of(pace == known.end() ? nullptr : &pace->second));
+    spreads.push_back(
+        spread_of(pace == known.end() ? nullptr : &pace->second, untested.at(trial->job_class)));
   }
   return spreads;
 }
@@ -189,7 +202,7 @@ Result<void> Executor::decide(const Planning& planning, const std::optional<plan
                                      .kept = planning.kept,
                                      .rearranged = *planning.rearranged,
                                      .moved = moved,
-                                     .spread = spreads(planning.problem)});
+                                     .spreads = spreads(planning.problem)});
   SATURN_TRY_VOID(record(planning, judgement, moved));
   expected_end_s_ = directory_.time_s() + judgement.planned_s;
   if (judgement.plan == nullptr) return {};
@@ -214,6 +227,7 @@ Result<void> Executor::record(const Planning& planning, const Judgement& judgeme
   if (moved) details["moved_s"] = moved->makespan_s;
   details["planned_s"] = judgement.planned_s;
   details["cost_s"] = judgement.cost_s;
+  details["gain_s"] = judgement.gain_s;
   details["margin_s"] = judgement.margin_s;
   details["decision"] = name_of(judgement.decision);
   details["reason"] = judgement.reason;

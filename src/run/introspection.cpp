@@ -8,6 +8,7 @@
 #include "saturn/base/nearest.h"
 #include "saturn/base/units.h"
 #include "saturn/plan/carry_on.h"
+#include "saturn/plan/solve.h"
 #include "saturn/run/progress.h"
 
 namespace saturn::run {
@@ -17,8 +18,6 @@ constexpr double kLeastShareToRearrange = 0.005;
 constexpr double kLeastShareToMove = 0.01;
 constexpr double kLeastGainToRearrangeS = 2.0;  // less is what starting processes differs by
 constexpr double kLeastGainToMoveS = 5.0;
-constexpr double kPriorSpread = 0.10;     // of an estimate that no step of the run has tested
-constexpr double kMeasuredSpread = 0.05;  // of one that its own steps have: another configuration may differ
 constexpr double kLongestS = 5.0;
 constexpr double kShortestS = 0.05;  // in which there is a plan for every size
 constexpr double kShareForSolving = 0.005;
@@ -50,55 +49,70 @@ const char* name_of(Decision decision) {
 
 Judgement judge(const Choices& choices) {
   Judgement judgement;
+  const plan::PlanProblem& problem = choices.problem;
   const double rearranged_s = choices.rearranged.makespan_s;
-  const double kept_s = choices.kept ? choices.kept->makespan_s : 0.0;
-  judgement.kept_s = kept_s;
-  const double least_s = std::max(kLeastShareToRearrange * kept_s, kLeastGainToRearrangeS);
-  const bool rearranges = !choices.kept || kept_s - rearranged_s > least_s;
-  judgement.decision = rearranges ? Decision::rearrange : Decision::keep;
-  judgement.plan = rearranges ? &choices.rearranged : nullptr;
-  judgement.planned_s = rearranges ? rearranged_s : kept_s;
+  judgement.kept_s = choices.kept ? choices.kept->makespan_s : 0.0;
+  judgement.planned_s = judgement.kept_s;
+  const auto margin_of = [&](const Gain& gain, double share, double least_s) {
+    return std::max({share * judgement.planned_s, least_s, -gain.worst_s});
+  };
+  std::string waiting;  // why a better plan is not taken
 
-  // 1. What moving costs, and how much of what it promises is noise.
-  if (choices.moved) {
-    const std::vector<std::string> moves = plan::moved_jobs(choices.problem, *choices.moved);
-    double variance = 0.0;
-    double cost_s = 0.0;
-    for (std::size_t j = 0; j < choices.problem.jobs.size(); ++j) {
-      const plan::Job& job = choices.problem.jobs[j];
-      if (std::find(moves.begin(), moves.end(), job.name) == moves.end()) continue;
-      cost_s += start_cost_s(job, choices.problem, *choices.moved);
-      const double spread = j < choices.spread.size() ? choices.spread[j] : kPriorSpread;
-      variance += std::pow(spread * choices.moved->find(job.name)->duration_s, 2);
+  // 1. Another order of what waits.
+  if (!choices.kept) {
+    judgement.decision = Decision::rearrange;
+    judgement.reason = "the plan in force has no place for a job any more";
+  } else {
+    const Gain gain = gain_of(problem, *choices.kept, choices.rearranged, choices.spreads);
+    judgement.margin_s = margin_of(gain, kLeastShareToRearrange, kLeastGainToRearrangeS);
+    judgement.gain_s = gain.mean_s;
+    if (gain.mean_s > judgement.margin_s) {
+      judgement.decision = Decision::rearrange;
+      judgement.reason = "another order of what waits ends the run " + seconds(gain.mean_s) + " sooner";
+    } else if (gain.mean_s > 0.0) {
+      waiting = "another order of what waits would gain " + seconds(gain.mean_s) + ", less than " +
+                seconds(judgement.margin_s) + ", which the estimates may be off by";
     }
-    judgement.margin_s =
-        std::max({kLeastShareToMove * judgement.planned_s, std::sqrt(variance), kLeastGainToMoveS});
+  }
+  if (judgement.decision == Decision::rearrange) {
+    judgement.plan = &choices.rearranged;
+    judgement.planned_s = rearranged_s;
+  }
 
-    // 2. Moving has to beat going on, not only the plan in force.
-    const double gain_s = judgement.planned_s - choices.moved->makespan_s;
-    const bool pays = gain_s > (moves.empty() ? least_s : judgement.margin_s);
-    if (pays) {
+  // 2. Moving has to beat going on, not only the plan in force.
+  if (choices.moved) {
+    const std::vector<std::string> moves = plan::moved_jobs(problem, *choices.moved);
+    const plan::Plan& present = judgement.plan != nullptr ? *judgement.plan : *choices.kept;
+    const Gain gain = gain_of(problem, present, *choices.moved, choices.spreads);
+    const double margin_s = moves.empty() ? margin_of(gain, kLeastShareToRearrange, kLeastGainToRearrangeS)
+                                          : margin_of(gain, kLeastShareToMove, kLeastGainToMoveS);
+    const std::string what = moves.empty() ? "another order of what waits" : "moving " + listed(moves);
+    if (gain.mean_s > margin_s) {
       judgement.decision = moves.empty() ? Decision::rearrange : Decision::move;
       judgement.plan = &*choices.moved;
-      judgement.reason = (moves.empty() ? "another order of what waits" : "moving " + listed(moves)) +
-                         " ends the run " + seconds(gain_s) + " sooner";
+      judgement.reason = what + " ends the run " + seconds(gain.mean_s) + " sooner";
       judgement.planned_s = choices.moved->makespan_s;
-      judgement.cost_s = cost_s;
+      for (const plan::Job& job : problem.jobs) {
+        if (std::find(moves.begin(), moves.end(), job.name) != moves.end())
+          judgement.cost_s += start_cost_s(job, problem, *choices.moved);
+      }
       judgement.moves = moves;
-      return judgement;
-    }
-    if (!moves.empty() && gain_s > 0.0) {
-      judgement.reason = "moving " + listed(moves) + " would gain " + seconds(gain_s) + ", less than " +
-                         seconds(judgement.margin_s) + ", which the estimates may be off by";
+      judgement.gain_s = gain.mean_s;
+      judgement.margin_s = margin_s;
+    } else if (gain.mean_s > 0.0 && judgement.decision == Decision::keep) {
+      waiting = what + " would gain " + seconds(gain.mean_s) + ", less than " + seconds(margin_s) +
+                ", which the estimates may be off by";
+      judgement.gain_s = gain.mean_s;
+      judgement.margin_s = margin_s;
     }
   }
-  if (judgement.reason.empty()) {
-    judgement.reason = !choices.kept ? "the plan in force has no place for a job any more"
-                       : rearranges  ? "another order of what waits ends the run " +
-                                          seconds(kept_s - rearranged_s) + " sooner"
-                                    : "nothing better was found";
-  }
+  if (judgement.reason.empty()) judgement.reason = waiting.empty() ? "nothing better was found" : waiting;
   return judgement;
+}
+
+bool could_gain(const plan::PlanProblem& problem, const plan::Plan& present) {
+  const double least_s = std::max(kLeastShareToRearrange * present.makespan_s, kLeastGainToRearrangeS);
+  return present.makespan_s - plan::quick_bound_s(problem) > least_s;
 }
 
 std::vector<std::string> moves_that_wait(const plan::PlanProblem& problem, const plan::Plan& plan) {
@@ -132,10 +146,13 @@ bool may_move(const journal::JobRecord& record, const journal::StepPace& pace, d
          record.num_moves() < settings.max_moves && remaining_s > move_cost_s;
 }
 
-double spread_of(const journal::StepPace* pace) {
-  if (pace == nullptr || pace->num_timed < kFewestTimedSteps) return kPriorSpread;
+Spread spread_of(const journal::StepPace* pace, const profile::Spread& untested) {
+  Spread spread{
+      .in_place = std::hypot(untested.common, untested.own), .common = untested.common, .own = untested.own};
+  if (pace == nullptr || pace->num_timed < kFewestTimedSteps) return spread;
   const double steps = static_cast<double>(pace->num_timed);
-  return std::hypot(kMeasuredSpread, pace->spread_s / pace->typical_s / std::sqrt(steps));
+  spread.in_place = std::hypot(pace->spread_s / pace->typical_s / std::sqrt(steps), pace->drift / 2.0);
+  return spread;
 }
 
 double introspection_time_limit_s(const batch::PlanSettings& settings, double left_s) {

@@ -30,6 +30,13 @@ Result<void> accept(const Rehearsal& rehearsal, journal::RunDirectory& directory
 
 }  // namespace
 
+Result<plan::PlanProblem> whole_problem(const Rehearsal& rehearsal) {
+  return remaining_problem({.batch = &rehearsal.batch,
+                            .profile = &rehearsal.profile,
+                            .num_steps = &rehearsal.num_steps,
+                            .trials_of = &rehearsal.trials_of});
+}
+
 Result<Rehearsed> rehearse(const Rehearsal& rehearsal, journal::RunDirectory& directory,
                            const Surroundings& around) {
   SATURN_TRY_VOID(directory.begin());
@@ -41,14 +48,15 @@ Result<Rehearsed> rehearse(const Rehearsal& rehearsal, journal::RunDirectory& di
                       .trials_of = &rehearsal.trials_of};
   for (const batch::Job& job : rehearsal.batch.jobs) execution.selected.insert(job.name);
 
-  SATURN_TRY(const plan::PlanProblem problem, remaining_problem({.batch = &execution.batch,
-                                                                 .profile = execution.profile,
-                                                                 .num_steps = &execution.num_steps,
-                                                                 .trials_of = execution.trials_of}));
-  SATURN_TRY_VOID(around.planner->start(problem, solve_options(execution.batch)));
-  std::optional<Result<plan::Plan>> planned = around.planner->take();
-  SATURN_CHECK(planned.has_value(), "a rehearsal's planner answers at once");
-  SATURN_TRY(execution.plan, *std::move(planned));
+  if (rehearsal.first_plan != nullptr) {
+    execution.plan = *rehearsal.first_plan;
+  } else {
+    SATURN_TRY(const plan::PlanProblem problem, whole_problem(rehearsal));
+    SATURN_TRY_VOID(around.planner->start(problem, solve_options(execution.batch)));
+    std::optional<Result<plan::Plan>> planned = around.planner->take();
+    SATURN_CHECK(planned.has_value(), "a rehearsal's planner answers at once");
+    SATURN_TRY(execution.plan, *std::move(planned));
+  }
   directory.start_clock();
   SATURN_TRY_VOID(adopt_plan(execution.plan, {}, "the first", directory, *around.observer));
 

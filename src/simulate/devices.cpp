@@ -1,20 +1,42 @@
 // What-if: the same jobs on other nodes and classes.
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
-#include <cmath>
 
+#include "saturn/base/nearest.h"
 #include "saturn/simulate/simulate.h"
 
 namespace saturn::simulate {
 namespace {
 
 constexpr int kMostDevices = 65536;
+constexpr double kLeastSpeed = 1e-3;
+constexpr double kMostSpeed = 1e3;
 
 Diagnostic not_devices(const std::string& text) {
   return {.what = "--devices: " + in_quotes(text) + " does not name nodes",
           .expected = "NODESxDEVICES, with a class where it is another, several joined by +",
           .fix = "--devices 4x8, or --devices 2x8:h100+1x4:a100"};
+}
+
+// Names of classes that some job was measured on, in the order they appear.
+std::vector<std::string> classes_of(const plan::PlanProblem& problem) {
+  std::vector<std::string> classes;
+  for (const plan::Job& job : problem.jobs) {
+    for (const plan::Configuration& one : job.configurations) {
+      if (std::find(classes.begin(), classes.end(), one.device_class) == classes.end())
+        classes.push_back(one.device_class);
+    }
+  }
+  return classes;
+}
+
+// What can stand in --devices.
+bool is_class_name(const std::string& name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char letter) {
+    return std::isalnum(letter) != 0 || letter == '-' || letter == '_' || letter == '.';
+  });
 }
 
 bool read_count(const std::string& text, int& into) {
@@ -51,6 +73,14 @@ Result<plan::PlanProblem> on_devices(plan::PlanProblem problem, const std::strin
     }
     begin = end + 1;
   }
+  const std::vector<std::string> classes = classes_of(problem);
+  for (const plan::Node& node : nodes) {
+    if (std::find(classes.begin(), classes.end(), node.device_class) != classes.end()) continue;
+    return Diagnostic{
+        .what = "--devices: no job was measured on class " + in_quotes(node.device_class),
+        .expected = "one of " + listed(classes),
+        .fix = "--class " + node.device_class + ":1.8 makes it from the measured one, 1.8 times as fast"};
+  }
   problem.nodes = std::move(nodes);
   const auto fits = [&](const plan::Configuration& configuration) {
     return std::any_of(problem.nodes.begin(), problem.nodes.end(), [&](const plan::Node& node) {
@@ -64,8 +94,8 @@ Result<plan::PlanProblem> on_devices(plan::PlanProblem problem, const std::strin
     faults.push_back({.kind = Kind::infeasible,
                       .where = problem.name,
                       .what = "no configuration of job " + in_quotes(job.name) + " fits on " + text,
-                      .expected = "devices of a class and a number that it was measured on",
-                      .fix = "--class NAME:SPEED makes a class of devices from the measured one"});
+                      .expected = "a node with as many devices of one class as the narrowest needs",
+                      .fix = "name a wider node, or one of another class"});
   }
   if (!faults.empty()) return faults;
   return problem;
@@ -73,26 +103,31 @@ Result<plan::PlanProblem> on_devices(plan::PlanProblem problem, const std::strin
 
 Result<plan::PlanProblem> with_class(plan::PlanProblem problem, const std::string& text) {
   SATURN_CHECK(!problem.nodes.empty(), "a problem has a node");
-  const std::size_t colon = text.find(':');
-  double speed = 0.0;
-  const char* const end = text.data() + text.size();
-  const bool read = colon != std::string::npos && colon > 0 &&
-                    std::from_chars(text.data() + colon + 1, end, speed).ptr == end && std::isfinite(speed) &&
-                    speed > 0.0;
-  if (!read) {
-    return Diagnostic{.what = "--class: " + in_quotes(text) + " is no class with a speed",
-                      .expected = "NAME:SPEED, the speed relative to the class of the first node",
-                      .fix = "--class h100:1.8"};
-  }
+  const std::size_t colon = std::min(text.find(':'), text.size());
   const std::string name = text.substr(0, colon);
+  const std::string number = text.substr(std::min(colon + 1, text.size()));
+  double speed = 0.0;
+  const char* const end = number.data() + number.size();
+  const auto [stopped, error] = std::from_chars(number.data(), end, speed);
+  const bool read = error == std::errc() && stopped == end && speed >= kLeastSpeed && speed <= kMostSpeed;
+  if (!read || !is_class_name(name)) {
+    return Diagnostic{
+        .what = "--class: " + in_quotes(text) + " is no class with a speed",
+        .expected = "NAME:SPEED, the speed from 0.001 to 1000 times that of the first node's class",
+        .fix = "--class h100:1.8"};
+  }
   const std::string& measured = problem.nodes.front().device_class;
+  if (name == measured) {
+    return Diagnostic{.what = "--class: " + in_quotes(name) + " is the class that speeds are relative to",
+                      .expected = "a name for devices of another speed",
+                      .fix = "--class " + name + "-fast" + text.substr(colon)};
+  }
   for (plan::Job& job : problem.jobs) {
-    std::erase_if(job.configurations, [&](const plan::Configuration& one) {
-      return one.device_class == name && name != measured;
-    });
+    std::erase_if(job.configurations,
+                  [&](const plan::Configuration& one) { return one.device_class == name; });
     const std::vector<plan::Configuration> known = job.configurations;
     for (plan::Configuration one : known) {
-      if (one.device_class != measured || name == measured) continue;
+      if (one.device_class != measured) continue;
       one.device_class = name;
       one.time_s /= speed;
       job.configurations.push_back(std::move(one));

@@ -2,18 +2,18 @@
 
 #include "saturn/simulate/simulate.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <map>
-#include <numbers>
+#include <limits>
 
 #include "saturn/base/digest.h"
-#include "saturn/base/random.h"
+#include "saturn/base/statistics.h"
+#include "saturn/plan/solve.h"
 #include "saturn/run/planner.h"
-#include "saturn/run/rehearse.h"
 #include "saturn/worker/scripted_launcher.h"
 
 namespace saturn::simulate {
@@ -21,7 +21,9 @@ namespace {
 
 constexpr std::int64_t kStrides = 64;  // of every job: a step of the simulation is so many of the job's
 constexpr double kPolls = 400.0;       // of the run loop over the planned makespan, where nothing happens
+constexpr int kMostRestarts = 200;     // the machine's failures, not the job's
 constexpr double kDayS = 86400.0;
+constexpr double kPublishedS = 60.0;  // for CBC on the published formulation
 
 // A directory that is gone with it; in memory where there is such a place, since every event is synced.
 class Scratch {
@@ -46,19 +48,26 @@ class Scratch {
   std::string path_;
 };
 
+// How a policy plans where the clock may not decide.
+plan::SolveOptions options_of(const Settings& settings, std::int64_t iterations, std::uint64_t seed) {
+  return {.policy = settings.policy,
+          .time_limit_s = settings.policy == "published" ? kPublishedS : std::numeric_limits<double>::max(),
+          .iterations = iterations,
+          .seed = seed,
+          .num_threads = 1,
+          .proves = false,
+          .baselines = false};
+}
+
 // Plans at once, by the policy under test and by iterations, so that a simulation can be repeated.
 class PolicyPlanner final : public run::Planner {
  public:
-  PolicyPlanner(std::string policy, std::int64_t iterations)
-      : policy_(std::move(policy)), iterations_(iterations), inner_(run::make_inline_planner()) {}
+  explicit PolicyPlanner(plan::SolveOptions options)
+      : options_(std::move(options)), inner_(run::make_inline_planner()) {}
 
-  Result<void> start(const plan::PlanProblem& problem, const plan::SolveOptions& options) override {
-    plan::SolveOptions own = options;
-    own.policy = policy_;
-    own.iterations = iterations_;
-    own.time_limit_s = 60.0;
-    own.num_threads = 1;
-    own.baselines = false;
+  Result<void> start(const plan::PlanProblem& problem, const plan::SolveOptions& asked) override {
+    plan::SolveOptions own = options_;
+    own.start_from = asked.start_from;
     return inner_->start(problem, own);
   }
   bool busy() const override { return inner_->busy(); }
@@ -67,25 +76,12 @@ class PolicyPlanner final : public run::Planner {
   void cancel() override { inner_->cancel(); }
 
  private:
-  std::string policy_;
-  std::int64_t iterations_;
+  plan::SolveOptions options_;
   std::unique_ptr<run::Planner> inner_;
 };
 
 std::uint64_t word_of(const std::string& text) {
   return mix_text(text.size(), text);
-}
-
-// Standard normal, a pure function of its key (Box-Muller).
-double normal(std::uint64_t key) {
-  Random random(key);
-  const double radius = std::sqrt(-2.0 * std::log(1.0 - random.uniform()));
-  return radius * std::cos(2.0 * std::numbers::pi * random.uniform());
-}
-
-// Lognormal with mean 1.
-double factor(double deviation, std::uint64_t key) {
-  return deviation <= 0.0 ? 1.0 : std::exp(deviation * normal(key) - deviation * deviation / 2.0);
 }
 
 std::string id_of(const std::string& job, const plan::Configuration& configuration) {
@@ -128,10 +124,8 @@ Result<run::Rehearsal> rehearsal_of(const plan::PlanProblem& problem, const Sett
   run::Rehearsal rehearsal;
   rehearsal.batch.name = rehearsal.batch.path = problem.name;
   rehearsal.batch.seed = settings.seed;
-  rehearsal.batch.plan.iterations = static_cast<int>(settings.iterations);
-  rehearsal.batch.run.introspect_every_s = settings.introspects ? settings.introspect_every_s : 0.0;
   rehearsal.batch.run.max_moves = settings.max_moves;
-  rehearsal.batch.run.max_restarts = 1000;  // the machine's failures, not the job's
+  rehearsal.batch.run.max_restarts = kMostRestarts;
   if (settings.truth.failures_per_day > 0.0) rehearsal.batch.run.checkpoint_every = kStrides / 16;
   rehearsal.batch.data["simulated"].name = "simulated";
   rehearsal.machine = rehearsal.profile.machine = machine_of(problem);
@@ -169,7 +163,7 @@ Result<run::Rehearsal> rehearsal_of(const plan::PlanProblem& problem, const Sett
 
 // How an attempt goes in truth.
 worker::Script script_of(const worker::LaunchRequest& request, const profile::Profile& profile,
-                         const Settings& settings) {
+                         const Settings& settings, std::uint64_t seed) {
   const worker::Assign& assign = request.ranks.front();
   const std::string job = assign.job["name"].get<std::string>();
   Diagnostics faults;
@@ -184,25 +178,27 @@ worker::Script script_of(const worker::LaunchRequest& request, const profile::Pr
   SATURN_CHECK(faults.empty() && trial != nullptr, "what is launched is one of the trials");
 
   const Truth& truth = settings.truth;
-  const std::uint64_t job_key = mix_key(settings.seed, word_of(job));
-  const std::uint64_t key = mix_key(settings.seed, word_of(id));
+  const std::uint64_t job_key = mix_key(seed, word_of(job));
+  const std::uint64_t key = mix_key(seed, word_of(id));
   const double typical_s =
-      trial->step_time_s * factor(truth.job_error, job_key) * factor(truth.configuration_error, key);
-  const double drift = truth.drift * normal(mix_key(job_key, 1));
+      trial->step_time_s * factor_of(truth.job_error, job_key) * factor_of(truth.configuration_error, key);
+  const double drift = truth.drift * normal_of(mix_key(job_key, 1));
   worker::Script script{
       .start_s = trial->start_time_s, .load_s = trial->load_time_s, .save_s = trial->save_time_s};
   script.step_time_s_of = [=, noise = truth.step_noise](std::int64_t step) {
     const double done = static_cast<double>(step) / static_cast<double>(kStrides);
     return typical_s * std::max(0.1, 1.0 + drift * done) *
-           factor(noise, mix_key(key, static_cast<std::uint64_t>(step)));
+           factor_of(noise, mix_key(key, static_cast<std::uint64_t>(step)));
   };
   if (truth.failures_per_day > 0.0) {
     const double rate_per_s = truth.failures_per_day / kDayS * static_cast<double>(configuration.num_devices);
     const double after_s =
         -std::log(1.0 - Random(mix_key(key, word_of(request.attempt))).uniform()) / rate_per_s;
     const double strides = std::min(after_s / typical_s, static_cast<double>(kStrides));
+    // By a signal from outside: it is the machine, and says nothing of the step it comes at.
     script.fault = worker::ScriptedFault{.kind = worker::ScriptedFault::Kind::death,
-                                         .after_step = assign.from_step + static_cast<std::int64_t>(strides)};
+                                         .after_step = assign.from_step + static_cast<std::int64_t>(strides),
+                                         .signal = SIGTERM};
     // What lives past its last step does not fail.
     if (script.fault->after_step >= assign.to_step) script.fault.reset();
   }
@@ -227,9 +223,23 @@ double Distribution::at(double share) const {
   return sorted[static_cast<std::size_t>(std::lround(std::clamp(share, 0.0, 1.0) * last))];
 }
 
-Result<Outcome> simulate(const plan::PlanProblem& problem, const Settings& settings) {
+Result<Simulation> Simulation::prepare(const plan::PlanProblem& problem, const Settings& settings) {
   if (Diagnostics faults = plan::validate(problem); !faults.empty()) return faults;
-  SATURN_TRY(const run::Rehearsal rehearsal, rehearsal_of(problem, settings));
+  Simulation simulation;
+  simulation.settings_ = settings;
+  simulation.longest_wait_s_ = std::max(0.25, plan::quick_bound_s(problem) / kPolls);
+  SATURN_TRY(simulation.rehearsal_, rehearsal_of(problem, settings));
+  SATURN_TRY(const plan::PlanProblem whole, run::whole_problem(simulation.rehearsal_));
+  SATURN_TRY(simulation.first_plan_,
+             plan::solve(whole, options_of(settings, settings.first_iterations, settings.seed)));
+  return simulation;
+}
+
+Result<Outcome> Simulation::run(bool introspects, std::uint64_t seed) const {
+  run::Rehearsal rehearsal = rehearsal_;
+  rehearsal.batch.run.introspect_every_s = introspects ? settings_.introspect_every_s : 0.0;
+  const bool draws = settings_.policy == "random";
+  if (!draws) rehearsal.first_plan = &first_plan_;
   const Scratch scratch;
   if (scratch.path().empty()) {
     return Diagnostic{.kind = Kind::machine,
@@ -238,22 +248,28 @@ Result<Outcome> simulate(const plan::PlanProblem& problem, const Settings& setti
   }
   FakeClock clock;
   worker::ScriptedLauncher launcher(clock, [&](const worker::LaunchRequest& request) {
-    return script_of(request, rehearsal.profile, settings);
+    return script_of(request, rehearsal.profile, settings_, seed);
   });
-  PolicyPlanner planner(settings.policy, settings.iterations);
+  PolicyPlanner planner(options_of(settings_, settings_.iterations, draws ? seed : settings_.seed));
   journal::SilentRunObserver observer;
   SATURN_TRY(journal::RunDirectory directory, journal::RunDirectory::open(scratch.path() + "/run", clock));
-  const double longest_wait_s = std::max(0.25, plan::quick_bound_s(problem) / kPolls);
   SATURN_TRY(const run::Rehearsed rehearsed, run::rehearse(rehearsal, directory,
                                                            {.launcher = &launcher,
                                                             .clock = &clock,
                                                             .planner = &planner,
                                                             .observer = &observer,
-                                                            .longest_wait_s = longest_wait_s}));
+                                                            .longest_wait_s = longest_wait_s_}));
   Outcome outcome{.planned_s = rehearsed.first_plan.makespan_s,
                   .num_looks = static_cast<int>(rehearsed.state.introspections.size())};
   for (const journal::JobRecord& record : rehearsed.state.jobs) {
-    SATURN_CHECK(record.state == journal::JobState::done, "a simulated job ends");
+    if (record.state != journal::JobState::done) {
+      return Diagnostic{.kind = Kind::infeasible,
+                        .where = rehearsal.batch.name,
+                        .what = "job " + in_quotes(record.name) + " does not end: devices failed under it " +
+                                std::to_string(record.num_failures()) + " times",
+                        .expected = "failures that are rarer than checkpoints",
+                        .fix = "lower the rate of failures, or shorten the jobs"};
+    }
     for (const journal::Attempt& attempt : record.attempts)
       outcome.makespan_s = std::max(outcome.makespan_s, attempt.end_s.value_or(0.0));
     outcome.num_moves += record.num_moves();

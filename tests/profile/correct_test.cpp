@@ -52,6 +52,31 @@ TEST_SUITE("profile") {
     CHECK(now.find_id("a2")->step_time_s == 0.0);
     CHECK(now.find_id("a2")->load_time_s == 0.0);
   }
+
+  TEST_CASE(
+      "profile/correct: what was seen of classes and of their trials says how far the others may be off") {
+    Profile profile;
+    profile.trials = {trial("a1", "a"), trial("a2", "a"), trial("b1", "b"), trial("c1", "c")};
+    const auto timed = [](const std::string& id, double factor) {
+      return Correction{.trial = id, .step_factor = factor, .num_steps = 10};
+    };
+    const Spread before = spreads_of(profile, {}).at("c");
+    CHECK(std::hypot(before.common, before.own) == doctest::Approx(0.1).epsilon(0.02));
+    // Classes that are right make others more credible and classes that are wrong less.
+    CHECK(spreads_of(profile, {timed("a1", 1.0), timed("b1", 1.0)}).at("c").common < before.common);
+    const auto wrong = spreads_of(profile, {timed("a1", 1.4), timed("b1", 0.7)});
+    CHECK(wrong.at("c").common > 1.5 * before.common);
+    // What is left of a class is less once a trial of it was timed.
+    CHECK(wrong.at("a").common < 0.8 * wrong.at("c").common);
+    // Trials of one class that disagree say that trials are wrong on their own.
+    const std::vector<Correction> disagree = {timed("a1", 1.4), timed("a2", 0.7)};
+    CHECK(spreads_of(profile, disagree).at("c").own > before.own);
+    CHECK(spreads_of(profile, disagree).at("c").common < spreads_of(profile, disagree).at("c").own);
+    // And those that agree say that it is the class.
+    const std::vector<Correction> agree = {timed("a1", 1.4), timed("a2", 1.4)};
+    CHECK(spreads_of(profile, agree).at("c").common > spreads_of(profile, agree).at("c").own);
+    CHECK(corrected(profile, {timed("a1", 1.4), timed("b1", 0.7)}).find_id("c1")->step_time_s == 1.0);
+  }
 }
 
 }  // namespace

@@ -104,20 +104,31 @@ TEST_SUITE("run") {
   }
 
   TEST_CASE("run/introspection: a better order alone is adopted for half a percent") {
-    const plan::PlanProblem problem = running_and_waiting(false);
-    plan::Plan kept = planned(problem);
-    plan::Plan rearranged = kept;
-    kept.makespan_s = 1000.0;
-    for (const auto& [makespan_s, want] : std::vector<std::pair<double, Decision>>{
-             {996.0, Decision::keep}, {994.0, Decision::rearrange}, {1200.0, Decision::keep}}) {
-      CAPTURE(makespan_s);
-      rearranged.makespan_s = makespan_s;
+    plan::PlanProblem problem = running_and_waiting(false);
+    problem.jobs[0].running->remaining_s = 900.0;
+    // b waits for the end of a, or takes the device that is free: what that gains is its own time.
+    for (const auto& [gain_s, want] : std::vector<std::pair<double, Decision>>{
+             {4.0, Decision::keep}, {6.0, Decision::rearrange}, {200.0, Decision::rearrange}}) {
+      CAPTURE(gain_s);
+      problem.jobs[1].configurations[0].time_s = gain_s;
+      const plan::Plan rearranged = planned(problem);
+      plan::Plan kept = rearranged;
+      plan::Assignment& last = *std::find_if(kept.assignments.begin(), kept.assignments.end(),
+                                             [](const auto& one) { return one.job == "b"; });
+      last.start_s = 900.0;
+      last.devices = {{"n", 0}};
+      kept.makespan_s = 900.0 + gain_s;
       const Judgement judgement =
           judge({.problem = problem, .kept = kept, .rearranged = rearranged, .moved = std::nullopt});
       CHECK(judgement.decision == want);
       CHECK((judgement.plan == nullptr) == (want == Decision::keep));
-      CHECK(judgement.planned_s == doctest::Approx(want == Decision::keep ? 1000.0 : makespan_s));
+      CHECK(judgement.gain_s == doctest::Approx(gain_s));
+      CHECK(judgement.planned_s == doctest::Approx(want == Decision::keep ? 900.0 + gain_s : 900.0));
+      const Judgement backwards =
+          judge({.problem = problem, .kept = rearranged, .rearranged = kept, .moved = std::nullopt});
+      CHECK(backwards.decision == Decision::keep);
     }
+    const plan::Plan rearranged = planned(problem);
     const Judgement forced =
         judge({.problem = problem, .kept = std::nullopt, .rearranged = rearranged, .moved = std::nullopt});
     CHECK(forced.decision == Decision::rearrange);
@@ -143,11 +154,12 @@ TEST_SUITE("run") {
       REQUIRE(kept.has_value());
       CHECK(kept->makespan_s == doctest::Approx(100.0));
       const std::optional<plan::Plan> moved = planned(movable);
-      const Judgement judgement = judge({.problem = movable,
-                                         .kept = kept,
-                                         .rearranged = rearranged,
-                                         .moved = moved,
-                                         .spread = {row.spread, row.spread}});
+      const Judgement judgement =
+          judge({.problem = movable,
+                 .kept = kept,
+                 .rearranged = rearranged,
+                 .moved = moved,
+                 .spreads = {2, {.in_place = 0.02, .common = row.spread, .own = row.spread}}});
       CHECK(judgement.decision == row.want);
       if (row.want != Decision::move) continue;
       CHECK(judgement.moves == std::vector<std::string>{"a"});
@@ -157,6 +169,59 @@ TEST_SUITE("run") {
       CHECK(moves_that_wait(movable, *judgement.plan).size() ==
             (judgement.plan->assignments.front().devices.front().index == 1 ? 1 : 0));
     }
+  }
+
+  TEST_CASE("run/introspection: of plans that end together the one with fewest moves is taken") {
+    plan::PlanProblem problem = running_and_waiting(true);
+    problem.nodes[0].num_devices = 4;
+    // c could move too, which would change nothing: a decides the end.
+    problem.jobs.push_back({.name = "c", .configurations = {on("single", 1, 30.0), on("ddp", 2, 20.0)}});
+    problem.jobs.back().running =
+        plan::Running{.node = "n", .devices = {3}, .configuration = 0, .remaining_s = 30.0, .may_move = true};
+    CHECK(plan::moved_jobs(problem, planned(problem)) == std::vector<std::string>{"a"});
+  }
+
+  TEST_CASE("run/introspection: where a bound says that nothing can be gained nobody is asked") {
+    plan::PlanProblem problem = running_and_waiting(false);
+    const plan::Plan plan = planned(problem);
+    CHECK_FALSE(could_gain(problem, plan));
+    problem = running_and_waiting(true);
+    CHECK(could_gain(problem, plan));
+    problem.jobs[0].configurations[1].start_cost_s = 49.0;
+    CHECK_FALSE(could_gain(problem, plan));
+  }
+
+  TEST_CASE("run/introspection: the gain over what estimates may be off by counts luck of both sides") {
+    plan::PlanProblem problem{.name = "paper",
+                              .nodes = {{.name = "n", .device_class = "cpu", .num_devices = 2}}};
+    for (const char* const name : {"a", "b", "c", "d"})
+      problem.jobs.push_back({.name = name, .configurations = {on("single", 1, 100.0)}});
+    // Both plans end at 200 s where the estimates are right: pairs of jobs on either device.
+    const auto pairs = [&](const std::vector<std::pair<int, double>>& places) {
+      plan::Plan plan{.makespan_s = 200.0};
+      for (std::size_t j = 0; j < places.size(); ++j)
+        plan.assignments.push_back({.job = problem.jobs[j].name,
+                                    .technique = "single",
+                                    .node = "n",
+                                    .devices = {{"n", places[j].first}},
+                                    .start_s = places[j].second,
+                                    .duration_s = 100.0,
+                                    .trial = "single1"});
+      return plan;
+    };
+    const plan::Plan one = pairs({{0, 0.0}, {0, 100.0}, {1, 0.0}, {1, 100.0}});
+    const plan::Plan other = pairs({{0, 0.0}, {1, 0.0}, {0, 100.0}, {1, 100.0}});
+    const std::vector<Spread> off(4, {.in_place = 0.0, .common = 0.3, .own = 0.05});
+    const Gain same = gain_of(problem, one, one, off);
+    CHECK(same.mean_s == 0.0);
+    CHECK(same.worst_s == 0.0);
+    const Gain luck = gain_of(problem, one, other, off);
+    CHECK(std::abs(luck.mean_s) < 10.0);
+    CHECK(luck.worst_s < -30.0);
+    CHECK(gain_of(problem, one, other, {}).worst_s == 0.0);
+    // What gains nothing but luck is not done.
+    CHECK(judge({.problem = problem, .kept = one, .rearranged = other, .moved = std::nullopt, .spreads = off})
+              .decision == Decision::keep);
   }
 
   TEST_CASE(

@@ -30,60 +30,86 @@ plan::PlanProblem hours(int num_jobs, int num_devices) {
   return problem;
 }
 
-Settings quick(bool introspects, std::uint64_t seed = 1) {
-  Settings settings{.introspects = introspects, .introspect_every_s = 300.0, .iterations = 500};
-  settings.seed = seed;
-  return settings;
+constexpr bool kOnce = false;
+constexpr bool kIntrospects = true;
+
+Settings quick(const Truth& truth = {}) {
+  return {.introspect_every_s = 300.0, .truth = truth, .first_iterations = 2000, .iterations = 500};
+}
+
+Simulation prepared(const plan::PlanProblem& problem, const Settings& settings) {
+  Result<Simulation> simulation = Simulation::prepare(problem, settings);
+  REQUIRE(simulation.ok());
+  return *std::move(simulation);
+}
+
+Outcome played(const Simulation& simulation, bool introspects, std::uint64_t seed = 1) {
+  const Result<Outcome> outcome = simulation.run(introspects, seed);
+  REQUIRE(outcome.ok());
+  return *outcome;
 }
 
 TEST_SUITE("simulate") {
   TEST_CASE("simulate/simulate: estimates that are right come true and a look can only better the plan") {
-    const plan::PlanProblem problem = hours(5, 4);
-    const Result<Outcome> once = simulate(problem, quick(false));
-    REQUIRE(once.ok());
-    CHECK(once->makespan_s == doctest::Approx(once->planned_s).epsilon(0.001));
-    CHECK(once->num_moves == 0);
-    CHECK(once->num_looks == 0);
-    CHECK(once->num_failures == 0);
-    const Result<Outcome> dynamic = simulate(problem, quick(true));
-    REQUIRE(dynamic.ok());
-    CHECK(dynamic->planned_s == once->planned_s);
-    CHECK(dynamic->makespan_s <= 1.001 * once->makespan_s);
+    const Simulation simulation = prepared(hours(5, 4), quick());
+    const Outcome once = played(simulation, kOnce);
+    CHECK(once.planned_s == simulation.first_plan().makespan_s);
+    CHECK(once.makespan_s == doctest::Approx(once.planned_s).epsilon(0.001));
+    CHECK(once.num_moves == 0);
+    CHECK(once.num_looks == 0);
+    CHECK(once.num_failures == 0);
+    const Outcome dynamic = played(simulation, kIntrospects);
+    CHECK(dynamic.planned_s == once.planned_s);
+    CHECK(dynamic.makespan_s <= 1.001 * once.makespan_s);
   }
 
   TEST_CASE("simulate/simulate: one seed is one outcome and another seed another truth") {
+    const Settings settings =
+        quick({.job_error = 0.3, .configuration_error = 0.05, .step_noise = 0.05, .drift = 0.1});
     const plan::PlanProblem problem = hours(4, 2);
-    Settings settings = quick(true, 7);
-    settings.truth = {.job_error = 0.3, .configuration_error = 0.05, .step_noise = 0.05, .drift = 0.1};
-    const Result<Outcome> once = simulate(problem, settings);
-    const Result<Outcome> twice = simulate(problem, settings);
-    REQUIRE(once.ok());
-    REQUIRE(twice.ok());
-    CHECK(once->makespan_s == twice->makespan_s);
-    CHECK(once->planned_s == twice->planned_s);
-    settings.seed = 8;
-    const Result<Outcome> other = simulate(problem, settings);
-    REQUIRE(other.ok());
-    CHECK(other->makespan_s != once->makespan_s);
+    const Simulation first = prepared(problem, settings);
+    const Outcome once = played(first, kIntrospects, 7);
+    const Outcome twice = played(prepared(problem, settings), kIntrospects, 7);
+    CHECK(once.makespan_s == twice.makespan_s);
+    CHECK(once.planned_s == twice.planned_s);
+    CHECK(played(first, kIntrospects, 8).makespan_s != once.makespan_s);
+  }
+
+  TEST_CASE("simulate/runs: several processes play what one does and progress reaches the number of runs") {
+    const Simulation simulation = prepared(hours(4, 2), quick({.job_error = 0.3, .step_noise = 0.05}));
+    constexpr int kRuns = 7;
+    const Result<std::vector<Outcome>> alone = simulation.runs(kIntrospects, kRuns);
+    int told = 0;
+    const Result<std::vector<Outcome>> shared =
+        simulation.runs(kIntrospects, kRuns, /*num_processes=*/3, [&](int done) { told = done; });
+    REQUIRE(alone.ok());
+    REQUIRE(shared.ok());
+    REQUIRE(shared->size() == kRuns);
+    CHECK(told == kRuns);
+    for (std::size_t i = 0; i < kRuns; ++i) {
+      CHECK((*shared)[i].makespan_s == (*alone)[i].makespan_s);
+      CHECK((*shared)[i].planned_s == (*alone)[i].planned_s);
+      CHECK((*shared)[i].num_moves == (*alone)[i].num_moves);
+      CHECK((*shared)[i].num_looks == (*alone)[i].num_looks);
+    }
+    CHECK((*alone)[2].makespan_s == played(simulation, kIntrospects, 3).makespan_s);
   }
 
   TEST_CASE(
       "simulate/simulate: introspection gains where estimates are off and harms little where it cannot") {
-    const plan::PlanProblem problem = hours(6, 4);
+    const Simulation simulation =
+        prepared(hours(6, 4), quick({.job_error = 0.3, .configuration_error = 0.05, .step_noise = 0.03}));
+    constexpr int kRuns = 24;
+    const Result<std::vector<Outcome>> with = simulation.runs(kIntrospects, kRuns);
+    const Result<std::vector<Outcome>> without = simulation.runs(kOnce, kRuns);
+    REQUIRE(with.ok());
+    REQUIRE(without.ok());
     double gain = 0.0;
     double worst = 0.0;
-    constexpr int kRuns = 12;
-    for (int seed = 1; seed <= kRuns; ++seed) {
-      Settings with = quick(true, static_cast<std::uint64_t>(seed));
-      with.truth = {.job_error = 0.3, .configuration_error = 0.05, .step_noise = 0.03};
-      Settings without = with;
-      without.introspects = false;
-      const Result<Outcome> dynamic = simulate(problem, with);
-      const Result<Outcome> once = simulate(problem, without);
-      REQUIRE(dynamic.ok());
-      REQUIRE(once.ok());
-      gain += (1.0 - dynamic->makespan_s / once->makespan_s) / kRuns;
-      worst = std::max(worst, dynamic->makespan_s / once->makespan_s - 1.0);
+    for (std::size_t i = 0; i < kRuns; ++i) {
+      const double ratio = (*with)[i].makespan_s / (*without)[i].makespan_s;
+      gain += (1.0 - ratio) / kRuns;
+      worst = std::max(worst, ratio - 1.0);
     }
     CHECK(gain >= 0.05);
     CHECK(worst <= 0.05);
@@ -91,14 +117,10 @@ TEST_SUITE("simulate") {
 
   TEST_CASE("simulate/simulate: failures cost time and end no job") {
     const plan::PlanProblem problem = hours(3, 2);
-    Settings settings = quick(false);
-    const Result<Outcome> whole = simulate(problem, settings);
-    settings.truth.failures_per_day = 20.0;
-    const Result<Outcome> failing = simulate(problem, settings);
-    REQUIRE(whole.ok());
-    REQUIRE(failing.ok());
-    CHECK(failing->num_failures > 0);
-    CHECK(failing->makespan_s > whole->makespan_s);
+    const Outcome whole = played(prepared(problem, quick()), kOnce);
+    const Outcome failing = played(prepared(problem, quick({.failures_per_day = 20.0})), kOnce);
+    CHECK(failing.num_failures > 0);
+    CHECK(failing.makespan_s > whole.makespan_s);
   }
 
   TEST_CASE("simulate/devices: nodes and classes are named and what does not fit is refused") {
@@ -124,7 +146,8 @@ TEST_SUITE("simulate") {
       CAPTURE(text);
       CHECK_FALSE(on_devices(problem, text).ok());
     }
-    for (const char* const text : {"", "h100", ":2", "b:", "b:0", "b:-1", "b:nan", "b:2x"}) {
+    for (const char* const text :
+         {"", "h100", ":2", "b:", "b:0", "b:-1", "b:nan", "b:inf", "b:2x", "b:2:3", "b+c:2", "a:2"}) {
       CAPTURE(text);
       CHECK_FALSE(with_class(problem, text).ok());
     }

@@ -134,10 +134,20 @@ Result<Profile> profile_from_json(const Json& document, const std::string& path)
 Result<Profile> read_profile(const std::string& path);
 
 /// The profile as it would be measured now. Trials that `corrections` name (before the profile's own, where
-/// both know a trial) take its times; other trials of their class follow the mean of the n observed factors,
-/// by n / (n + 1) of it in logarithms: a class is wrong as a whole as often as one of its configurations is.
-/// Trials that know no time to save or load get one by their memory.
+/// both know a trial) take its times; other trials of their class follow the mean of the observed factors as
+/// far as `spreads_of` says that a class is wrong as a whole. Trials that know no time to save or load get
+/// one by their memory.
 Profile corrected(const Profile& profile, const std::vector<Correction>& corrections);
+
+/// How far step times of trials may be off after correction, as standard deviations of logarithms.
+struct Spread {
+  double common = 0.0;  ///< of all untested trials of a class together
+  double own = 0.0;     ///< of each of them, on top
+};
+
+/// By speed class. How far classes and their trials have turned out to be off tells how far the others may
+/// be, with a prior that a few observations outweigh.
+std::map<std::string, Spread> spreads_of(const Profile& profile, const std::vector<Correction>& corrections);
 
 Conditions conditions_of(const batch::Batch& batch, const devices::Machine& machine);
 

@@ -20,13 +20,29 @@ enum class Decision {
 };
 const char* name_of(Decision decision);
 
+/// How far the estimate of a job may be off, as standard deviations of logarithms.
+struct Spread {
+  double in_place = 0.0;  ///< of what it has left where it runs
+  double common = 0.0;    ///< of all other configurations together
+  double own = 0.0;       ///< of each of them, on top
+};
+
+/// What another plan would gain, over draws of what jobs may take in truth. A draw gives every job one time
+/// in each of its configurations, the same in both plans, and both keep their order.
+struct Gain {
+  double mean_s = 0.0;
+  double worst_s = 0.0;  ///< mean of the worst tenth
+};
+Gain gain_of(const plan::PlanProblem& problem, const plan::Plan& present, const plan::Plan& other,
+             const std::vector<Spread>& spreads);
+
 /// Plans for the same moment, by estimates as they are now.
 struct Choices {
   const plan::PlanProblem& problem;        ///< with what may move
   const std::optional<plan::Plan>& kept;   ///< the plan in force carried on; absent = it is none any more
   const plan::Plan& rearranged;            ///< what runs goes on
   const std::optional<plan::Plan>& moved;  ///< absent = nothing may move
-  std::vector<double> spread = {};         ///< of each job of the problem: of its estimate, relative to it
+  std::vector<Spread> spreads = {};        ///< of each job of the problem
 };
 
 struct Judgement {
@@ -37,14 +53,19 @@ struct Judgement {
   double kept_s = 0.0;     ///< until the end, had the plan in force gone on; 0 where it is none
   double planned_s = 0.0;  ///< until the end, under the decision
   double cost_s = 0.0;     ///< of the moves of the decision together
-  double margin_s = 0.0;   ///< what moving had to gain at least
+  double gain_s = 0.0;     ///< in the mean over what the estimates may be off by
+  double margin_s = 0.0;   ///< what had to be gained at least
   std::vector<std::string> moves;  ///< jobs
 };
 
-/// Rearranging costs nothing and is done for half a percent of what is left, at least 2 s; moving must gain
-/// more than a percent of it, than 5 s, and than the estimates of the moved jobs may be off by. The costs of
-/// moves are in the plans already.
+/// Rearranging costs nothing and is done for half a percent of what is left, at least 2 s; moving must gain a
+/// percent of it, at least 5 s. Either is a gain in the mean over what the estimates may be off by, and
+/// greater than what the worst tenth of cases loses. The costs of moves are in the plans already.
 Judgement judge(const Choices& choices);
+
+/// Whether a plan may end so much sooner than `present` that it would be taken: false where a bound says no,
+/// and then there is nothing to ask the solver.
+bool could_gain(const plan::PlanProblem& problem, const plan::Plan& present);
 
 /// Moved jobs that go on where they are until what they move to is free, as no job wants their devices before
 /// that.
@@ -59,8 +80,8 @@ double stop_cost_s(const profile::Trial& trial, double step_time_s);
 bool may_move(const journal::JobRecord& record, const journal::StepPace& pace, double remaining_s,
               double move_cost_s, const batch::RunSettings& settings);
 
-/// How far the estimate of a job's time may be off, relative to it; null where it does not run.
-double spread_of(const journal::StepPace* pace);
+/// Of a job whose trials are as wrong as `untested` says; `pace` is null where it does not run.
+Spread spread_of(const journal::StepPace* pace, const profile::Spread& untested);
 
 /// How long the solver may look: a two-hundredth of what is left, at least 0.05 s and at most what [plan]
 /// says or 5 s.

@@ -4,11 +4,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "saturn/base/result.h"
+#include "saturn/plan/plan.h"
 #include "saturn/plan/problem.h"
+#include "saturn/run/rehearse.h"
 
 namespace saturn::simulate {
 
@@ -24,14 +27,14 @@ struct Truth {
 
 struct Settings {
   std::string policy = "saturn";  ///< of the first plan, and of those made while running
-  bool introspects = true;
   double introspect_every_s = 1000.0;
   int max_moves = 3;
   double start_s = 30.0;  ///< of a job whose configuration states no cost of starting
   double save_s = 15.0;   ///< of a checkpoint, and likewise to load one
   Truth truth;
-  std::int64_t iterations = 4000;  ///< of the search, in each planning
-  std::uint64_t seed = 1;
+  std::int64_t first_iterations = 100000;  ///< of the search for the first plan
+  std::int64_t iterations = 10000;         ///< of each search while running, which takes no virtual time
+  std::uint64_t seed = 1;                  ///< of plans, and of the first truth
 };
 
 struct Outcome {
@@ -42,12 +45,33 @@ struct Outcome {
   int num_failures = 0;
 };
 
-/// Runs the jobs of `problem` once. The same problem, settings and seed give the same outcome; the truth
-/// depends on the seed alone, so that policies can be compared in pairs.
+/// A problem made ready to be run many times: its jobs in strides, and the plan that every run begins with.
 ///
-/// Errors: those of planning; Kind::input where a job is named twice, has costs that this cannot play (an
-/// `after`, a release, a deadline), or runs already.
-Result<Outcome> simulate(const plan::PlanProblem& problem, const Settings& settings);
+/// Nothing here looks at a clock: the same problem, settings and seed give the same outcome however loaded
+/// the machine is. Policy "published" is the exception: CBC searches for a minute.
+class Simulation {
+ public:
+  /// Errors: those of planning; Kind::input where a job is named twice, has costs that this cannot play (an
+  /// `after`, a release, a deadline), or runs already.
+  static Result<Simulation> prepare(const plan::PlanProblem& problem, const Settings& settings);
+
+  /// Runs the jobs once. The truth depends on `seed` alone, so that policies can be compared in pairs. Policy
+  /// "random" draws another first plan for each.
+  Result<Outcome> run(bool introspects, std::uint64_t seed) const;
+
+  /// `num_runs` runs whose seeds follow the settings', in that order, shared out to `num_processes` forked
+  /// children; 1 = in this process. `on_progress` is told how many are over.
+  Result<std::vector<Outcome>> runs(bool introspects, int num_runs, int num_processes = 1,
+                                    const std::function<void(int)>& on_progress = nullptr) const;
+
+  const plan::Plan& first_plan() const { return first_plan_; }
+
+ private:
+  Settings settings_;
+  run::Rehearsal rehearsal_;
+  plan::Plan first_plan_;
+  double longest_wait_s_ = 1.0;
+};
 
 /// Of a sample; `at(0.5)` is the median.
 struct Distribution {
@@ -61,10 +85,13 @@ struct Distribution {
 /// `problem` on other nodes: configurations of a class that is there count on them. "4x8" is four nodes of
 /// eight devices of the class of the first node; "2x8:h100+1x4:a100" names classes.
 ///
-/// Errors: Kind::input where the text is not one, or no configuration of some job fits.
+/// Errors: Kind::input where the text is not one or names a class that no job was measured on;
+/// Kind::infeasible where no configuration of some job fits.
 Result<plan::PlanProblem> on_devices(plan::PlanProblem problem, const std::string& text);
 
 /// Adds a class "h100:1.8" whose devices are 1.8 times as fast as those of the first node's class.
+///
+/// Errors: Kind::input where the text is not one, or names that class itself.
 Result<plan::PlanProblem> with_class(plan::PlanProblem problem, const std::string& text);
 
 }  // namespace saturn::simulate
