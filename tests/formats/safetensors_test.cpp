@@ -164,6 +164,51 @@ TEST_SUITE("formats") {
     CHECK(read->metadata().at("format") == "pt");
   }
 
+  TEST_CASE("formats/safetensors: ranges are read into place and a file that was cut short is a fault") {
+    testing::TemporaryDirectory directory;
+    const std::string path = directory.file("x.safetensors");
+    const Written written = some_tensors();
+    REQUIRE(write_safetensors(path, written.tensors, written.source()).ok());
+    const Result<Safetensors> file = Safetensors::open(path);
+    REQUIRE(file.ok());
+    const StoredTensor& a = *file->find("a");
+    std::string into(12, '\0');
+    REQUIRE(file->read(a, 8, into.data(), into.size()).ok());
+    CHECK(into == written.bytes[0].substr(8, 12));
+    CHECK(file->read(a, 32, into.data(), 0).ok());
+
+    std::filesystem::resize_file(path, std::filesystem::file_size(path) - 20);
+    const StoredTensor* const last = file->find("b");
+    const bool b_is_last = last->bytes.data() > a.bytes.data();
+    std::string bytes(b_is_last ? last->bytes.size() : a.bytes.size(), '\0');
+    const Result<void> cut = file->read(b_is_last ? *last : a, 0, bytes.data(), bytes.size());
+    REQUIRE_FALSE(cut.ok());
+    CHECK(to_text(cut.faults()).find(path) != std::string::npos);
+  }
+
+  // What a rank that loads a model holds of it is the model, and not the file's pages beside it.
+  TEST_CASE("formats/safetensors: reading into place leaves no page of the file in this process") {
+    constexpr std::size_t kBytes = std::size_t{64} << 20;
+    testing::TemporaryDirectory directory;
+    const std::string path = directory.file("x.safetensors");
+    const std::string zeros(kBytes, '\0');
+    const std::vector<StoredTensor> tensors = {
+        {.name = "w", .dtype = Dtype::f32, .shape = {static_cast<std::int64_t>(kBytes / 4)}, .bytes = {}}};
+    REQUIRE(write_safetensors(path, tensors, [&](std::size_t) { return std::string_view(zeros); }).ok());
+    const auto mapped_kib = [] {
+      const auto status = read_whole("/proc/self/status", 1 << 16);
+      REQUIRE(status.ok());
+      return std::stol(status->substr(status->find("RssFile:") + 8));
+    };
+    const Result<Safetensors> file = Safetensors::open(path);
+    REQUIRE(file.ok());
+    std::string into(kBytes, '\1');
+    const long before = mapped_kib();
+    REQUIRE(file->read(*file->find("w"), 0, into.data(), kBytes).ok());
+    CHECK(mapped_kib() - before < static_cast<long>(kBytes / 1024 / 20));
+    CHECK(into == zeros);
+  }
+
   TEST_CASE("formats/safetensors: a directory is sharded by size and replaces the one before it") {
     testing::TemporaryDirectory directory;
     const std::string model = directory.file("model");
