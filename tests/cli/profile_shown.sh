@@ -16,3 +16,14 @@ run 10 "$SATURN" diff "$profile" slower.json --detailed-exitcode
 has out "single x2" "+5.2 %"
 run 2 "$SATURN" check "$profile"
 has err "saturn.plan"
+
+# What is kept for other batches; nothing where that is turned off.
+run 2 "$SATURN" profile --list
+has err "no trials are kept" "SATURN_TRIAL_CACHE"
+export SATURN_TRIAL_CACHE=$PWD/trials
+run 0 "$SATURN" profile --list
+has out "no trials are kept in $PWD/trials"
+run 2 "$SATURN" profile
+has err "nothing to measure was given" "BATCH, or --list"
+run 2 "$SATURN" profile batch.toml --gap 1.5
+has err "--gap 1.5 is no share" "less than 1"

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "saturn/plan/solve.h"
@@ -115,6 +116,40 @@ TEST_SUITE("run") {
     REQUIRE_FALSE(other_profile.ok());
     CHECK(exit_code(other_profile.faults()) == 4);
     CHECK(other_profile.faults().front().what.find("profile.json") != std::string::npos);
+  }
+
+  TEST_CASE("run/artefacts: what a run finds corrects the profile of the next batch on the hardware") {
+    // Jobs train twice as slowly as their trials said.
+    const auto twice_as_slow = [] {
+      return ScriptedRun(
+          {{.mode = worker::Mode::train, .script = {.start_s = 3.5, .save_s = 0.1, .step_time_s = 2.0}}});
+    };
+    ScriptedRun first = twice_as_slow();
+    const profile::TrialCache cache(first.file("cache"), "build", first.clock());
+    first.trial_cache = &cache;
+    REQUIRE(first.run().ok());
+    const Result<profile::Profile> measured = profile::read_profile(first.paths().profile());
+    REQUIRE(measured.ok());
+    CHECK(measured->corrections.empty());
+
+    ScriptedRun next = twice_as_slow();
+    next.write_batch({"other", "names", "of", "jobs"});
+    next.trial_cache = &cache;
+    const Result<SessionResult> ran = next.run();
+    REQUIRE(ran.ok());
+    CHECK(next.trained().size() == 4);
+    CHECK(next.launcher->launched().size() == 4);  // nothing was measured again
+    const Result<profile::Profile> known = profile::read_profile(next.paths().profile());
+    REQUIRE(known.ok());
+    REQUIRE_FALSE(known->corrections.empty());
+    const profile::Correction& correction = known->corrections.front();
+    CHECK(correction.step_factor == doctest::Approx(std::sqrt(2.0)));  // of one run half, in logarithms
+    CHECK(correction.start_s == doctest::Approx(3.5));
+    // The plan believes it: five steps of two thirds more, and the start that was seen.
+    REQUIRE_FALSE(next.observer.plans.empty());
+    const plan::Assignment* const assignment = next.observer.plans.front().find("other");
+    REQUIRE(assignment != nullptr);
+    CHECK(assignment->duration_s > 3.5 + 20 * 1.4);
   }
 
   TEST_CASE("run/artefacts: a named plan that breaks its own problem is refused") {

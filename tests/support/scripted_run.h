@@ -134,7 +134,8 @@ class ScriptedRun {
                              .planner = planner.get(),
                              .observer = &observer,
                              .profile_observer = &trials,
-                             .stop_count = stop_count});
+                             .stop_count = stop_count,
+                             .trial_cache = trial_cache});
   }
 
   journal::RunState state() const {
@@ -157,6 +158,7 @@ class ScriptedRun {
   run::SessionRequest request;
   RecordingObserver observer;
   std::function<int()> stop_count;
+  const profile::TrialCache* trial_cache = nullptr;
   std::unique_ptr<worker::ScriptedLauncher> launcher;
   std::function<worker::Launcher&(worker::ScriptedLauncher&)> wrap_launcher;
 
