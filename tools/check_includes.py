@@ -21,7 +21,7 @@ MODULES = {
     "plan": [],
     "profile": ["batch", "worker", "plan"],
     "journal": ["batch", "plan"],
-    "run": ["profile", "plan", "journal", "worker", "checkpoint"],
+    "run": ["profile", "plan", "journal", "worker", "checkpoint", "search"],
     "verify": ["profile", "checkpoint", "worker"],
     "search": ["journal"],
     "simulate": ["run"],

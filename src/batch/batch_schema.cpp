@@ -287,9 +287,9 @@ TableSchema search_table() {
   TableSchema schema = table("search", "Early stopping: which jobs train to their end. Absent: all do.");
   Keys<SearchSettings>(schema)
       .required(
-          "method", one_of({"asha", "median"}), SATURN_AT(method),
+          "method", one_of({"asha", "median", "ask"}), SATURN_AT(method),
           "asha: the best of each rung go on, the others wait for their turn; median: what is worse than "
-          "half of the others is stopped")
+          "half of the others is stopped; ask: a program proposes jobs, and stops them")
       .key("metric", one_of({"validation_loss", "validation_accuracy", "validation_accuracy_top5"}),
            SATURN_AT(metric), "what jobs are compared by; accuracies are of images")
       .custom(
@@ -299,9 +299,16 @@ TableSchema search_table() {
       .key("first_rung", integer(0), SATURN_AT(first_rung), "steps after which a job is first compared")
       .key("reduction_factor", integer(2, 1000), SATURN_AT(reduction_factor),
            "asha: one in so many goes on from a rung, to one at so many times the steps")
-      .key("rung_every", integer(0), SATURN_AT(rung_every), "median: steps between two rungs; 0: first_rung")
+      .key("rung_every", integer(0), SATURN_AT(rung_every),
+           "median and ask: steps between two rungs; 0: first_rung")
       .key("min_jobs", integer(1, 10000), SATURN_AT(min_jobs),
-           "median: others that must have reached the rung before one is stopped");
+           "median: others that must have reached the rung before one is stopped")
+      .key("command", like(text_list("a program and its arguments"), "[\"python3\", \"propose.py\"]"),
+           SATURN_AT(command), "ask: what reads and writes JSON lines, started in the folder of this file")
+      .key("samples", integer(0, 10000), SATURN_AT(samples), "ask: jobs that are proposed in all")
+      .key("at_once", integer(0, 10000), SATURN_AT(at_once),
+           "ask: of them not finished at one time; 0: as many as there are devices")
+      .key("answer_timeout", duration(), SATURN_AT(answer_timeout_s), "ask: of each answer of the program");
   return schema;
 }
 

@@ -10,22 +10,33 @@ namespace {
 struct OwnKey {
   const char* key;
   const char* methods;  // that read it
-  bool required;
+  const char* needed;   // by these of them
 };
 
 constexpr OwnKey kOwnKeys[] = {
-    {"first_rung", "asha median", true},
-    {"reduction_factor", "asha", false},
-    {"rung_every", "median", false},
-    {"min_jobs", "median", false},
+    {"first_rung", "asha median ask", "asha median"},
+    {"reduction_factor", "asha", ""},
+    {"rung_every", "median ask", ""},
+    {"min_jobs", "median", ""},
+    {"command", "ask", "ask"},
+    {"samples", "ask", "ask"},
+    {"at_once", "ask", ""},
+    {"answer_timeout", "ask", ""},
 };
 
 bool is_accuracy(const std::string& metric) {
   return metric.find("accuracy") != std::string::npos;
 }
 
-bool reads(const std::string& method, const OwnKey& own) {
-  return (" " + std::string(own.methods) + " ").find(" " + method + " ") != std::string::npos;
+bool names(const char* methods, const std::string& method) {
+  return (" " + std::string(methods) + " ").find(" " + method + " ") != std::string::npos;
+}
+
+// "asha, median".
+std::string with_commas(std::string methods) {
+  for (std::size_t at = 0; (at = methods.find(' ', at)) != std::string::npos; at += 2)
+    methods.replace(at, 1, ", ");
+  return methods;
 }
 
 }  // namespace
@@ -34,22 +45,29 @@ void settle_search(SearchSettings& search, const Positions& positions, Faults& f
   if (search.method.empty()) return;
   for (const OwnKey& own : kOwnKeys) {
     const auto written = positions.find(std::string("search.") + own.key);
-    if (reads(search.method, own)) {
-      if (written != positions.end() || !own.required) continue;
+    if (written == positions.end() && names(own.needed, search.method)) {
       faults.add(positions.at("search"),
                  "[search] method = " + in_quotes(search.method) + " has no " + own.key,
-                 std::string("a line that sets ") + own.key, std::string("`saturn schema` describes it"));
-    } else if (written != positions.end()) {
+                 std::string("a line that sets ") + own.key, "`saturn schema` describes it");
+    } else if (written != positions.end() && !names(own.methods, search.method)) {
       faults.add(
           written->second,
           std::string("[search] ") + own.key + " means nothing to method = " + in_quotes(search.method),
-          std::string("method = ") + in_quotes(own.methods), "remove it");
+          "a method that reads it: " + with_commas(own.methods), "remove it");
     }
   }
-  if (const auto written = positions.find("search.first_rung");
-      written != positions.end() && search.first_rung == 0) {
-    faults.add(written->second, "[search] first_rung = 0 compares jobs before they have trained",
-               "at least 1 step", "first_rung = 100");
+  const auto refuse_zero = [&](const char* key, std::int64_t value, const std::string& what,
+                               const std::string& fix) {
+    const auto written = positions.find(std::string("search.") + key);
+    if (written != positions.end() && value == 0)
+      faults.add(written->second, "[search] " + what, "at least 1", fix);
+  };
+  refuse_zero("first_rung", search.first_rung, "first_rung = 0 compares jobs before they have trained",
+              "first_rung = 100");
+  if (search.method == "ask") {
+    refuse_zero("samples", search.samples, "samples = 0 proposes nothing", "samples = 20");
+    refuse_zero("command", static_cast<std::int64_t>(search.command.size()), "command names no program",
+                "command = [\"python3\", \"propose.py\"]");
   }
   if (search.goal.empty()) search.goal = is_accuracy(search.metric) ? "max" : "min";
 }

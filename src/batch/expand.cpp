@@ -13,6 +13,7 @@
 #include "batch/batch_schema.h"
 #include "saturn/base/nearest.h"
 #include "saturn/base/random.h"
+#include "saturn/batch/read_batch.h"
 
 namespace saturn::batch {
 namespace {
@@ -368,7 +369,71 @@ void place_value(TomlValue& point, const HyperParameter& key, TomlValue value) {
   }
 }
 
+// A value of a proposal, as if it stood at `place`.
+TomlValue proposed_value(Place place, const Json& value) {
+  TomlValue proposed;
+  proposed.place = place;
+  proposed.spelled = value.is_string() ? value.get<std::string>() : value.dump();
+  if (value.is_boolean()) {
+    proposed.type = TomlValue::Type::boolean;
+    proposed.boolean = value.get<bool>();
+  } else if (value.is_number_integer()) {
+    proposed = drawn_integer(place, value.get<std::int64_t>());
+  } else if (value.is_number()) {
+    proposed.type = TomlValue::Type::number;
+    proposed.number = value.get<double>();
+  } else if (value.is_array()) {
+    proposed.type = TomlValue::Type::array;
+    for (const Json& element : value) proposed.elements.push_back(proposed_value(place, element));
+  } else {
+    proposed.type = TomlValue::Type::string;  // also what no key takes, which its shape refuses
+  }
+  return proposed;
+}
+
 }  // namespace
+
+std::vector<JobPoint> expand_proposals(const TomlValue& job, const std::vector<Proposal>& proposals,
+                                       Faults& faults) {
+  const TomlMember* name = job.find("name");
+  const bool named = name != nullptr && name->value.type == TomlValue::Type::string;
+  const std::string whose = named ? "job " + in_quotes(name->value.spelled) + ": " : "";
+  TomlValue base = job;
+  for (const char* const axes : {"grid", "zip", "random"}) {
+    if (const TomlMember* member = job.find(axes)) {
+      faults.add(member->key_place,
+                 whose + "[job." + axes + "] stands beside a program that proposes its values",
+                 "values from one of them", "remove it, or choose method = \"asha\"");
+    }
+    std::erase_if(base.members, [&](const TomlMember& member) { return member.key == axes; });
+  }
+  if (named && name->value.spelled.find("{sample}") == std::string::npos) {
+    faults.add(name->value.place, whose + "every proposed job would have this name",
+               "{sample}, the number of the proposal, in it",
+               "name = " + in_quotes(name->value.spelled + "-{sample}"));
+  }
+  if (proposals.empty()) return {{std::move(base), "", false}};
+
+  std::vector<JobPoint> points;
+  NameTemplate name_template(named ? name->value : job, whose, faults);
+  for (const Proposal& proposal : proposals) {
+    JobPoint point{base, "", true};
+    std::map<std::string, std::string> values;
+    std::set<std::string> varied;
+    const std::string of = "proposal " + std::to_string(proposal.number) + " for " + whose;
+    for (const auto& [key, value] : proposal.parameters.items()) {
+      const auto parameter = key_of_axis(key, job.place, of, varied, faults);
+      if (!parameter) continue;
+      const TomlValue proposed = proposed_value(job.place, value);
+      values[key] = values[parameter->name()] = spelled(proposed);
+      place_value(point.table, *parameter, proposed);
+    }
+    values["sample"] = std::to_string(proposal.number);
+    if (named) point.name = name_template.expand(point.table, values);
+    points.push_back(std::move(point));
+  }
+  return points;
+}
 
 std::string name_problem(const std::string& name) {
   if (name.empty()) return "at least one character";

@@ -29,8 +29,13 @@ const TomlValue kNoTable;
 // The passes share what was read so far.
 class BatchReader {
  public:
-  BatchReader(std::string path, const TomlValue& root, const text::CorpusProgress& progress, Faults& faults)
-      : root_(root), base_directory_(directory_of(path)), progress_(progress), faults_(faults) {
+  BatchReader(std::string path, const TomlValue& root, const text::CorpusProgress& progress,
+              const std::vector<Proposal>& proposals, Faults& faults)
+      : root_(root),
+        base_directory_(directory_of(path)),
+        progress_(progress),
+        proposals_(proposals),
+        faults_(faults) {
     batch_.path = std::move(path);
   }
 
@@ -217,12 +222,25 @@ class BatchReader {
   }
 
   void read_jobs() {
+    if (batch_.search.method == "ask") return read_proposed_jobs();
     for (const TomlValue& table : table_at("job").elements) {
       for (JobPoint& point :
            expand_job(table, batch_.seed, kMostJobs - std::min(kMostJobs, batch_.jobs.size()), faults_)) {
         read_point(point);
       }
     }
+  }
+
+  // Without proposals there are no jobs yet; what they will have in common is checked all the same.
+  void read_proposed_jobs() {
+    const std::vector<TomlValue>& tables = table_at("job").elements;
+    for (std::size_t i = 1; i < tables.size(); ++i) {
+      faults_.add(tables[i].place, "[search] method = \"ask\" stands beside more than one [[job]]",
+                  "one, which every proposal fills in", "remove this one");
+    }
+    if (tables.empty()) return;
+    for (const JobPoint& point : expand_proposals(tables.front(), proposals_, faults_)) read_point(point);
+    if (proposals_.empty()) batch_.jobs.clear();
   }
 
   void read_point(const JobPoint& point) {
@@ -425,6 +443,7 @@ class BatchReader {
   const TomlValue& root_;
   std::string base_directory_;
   const text::CorpusProgress& progress_;
+  const std::vector<Proposal>& proposals_;
   Faults& faults_;
   Batch batch_;
   std::map<std::string, const TomlValue*> good_tables_;
@@ -434,11 +453,11 @@ class BatchReader {
 
 }  // namespace
 
-Result<Batch> read_batch_text(const std::string& path, std::string text,
-                              const text::CorpusProgress& progress) {
+Result<Batch> read_batch_text(const std::string& path, std::string text, const text::CorpusProgress& progress,
+                              const std::vector<Proposal>& proposals) {
   SATURN_TRY(const TomlValue root, parse_toml(text, path));
   Faults faults(path);
-  Batch batch = BatchReader(path, root, progress, faults).read();
+  Batch batch = BatchReader(path, root, progress, proposals, faults).read();
   if (!faults.empty()) return faults.take();
   batch.digest = digest_of(text);
   batch.text = std::move(text);

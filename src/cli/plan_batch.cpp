@@ -119,6 +119,7 @@ bool made_from_same(const std::string& path, const std::vector<MadeFrom>& source
 Result<int> plan_batch(const PlanBatchArgs& args, const SolverArgs& solver, const Context& context) {
   // 1. The batch, its devices, its directory and its profile.
   SATURN_TRY(const Stage stage, open_stage(args.batch, args.directory, context.quiet));
+  SATURN_TRY_VOID(require_jobs(stage.batch));
   const SystemClock clock;
   SATURN_TRY(const journal::RunDirectory held, journal::RunDirectory::open(stage.directory, clock));
   const journal::RunPaths& paths = held.paths();
@@ -165,8 +166,10 @@ Result<int> plan_batch(const PlanBatchArgs& args, const SolverArgs& solver, cons
     print_json(document);
   } else {
     view::Schedule schedule = view::schedule_of(plan, problem.nodes);
-    schedule.title = stage.batch.name + ": " + std::to_string(problem.jobs.size()) +
-                     (problem.jobs.size() == 1 ? " job" : " jobs");
+    schedule.title =
+        stage.batch.name + ": " + std::to_string(problem.jobs.size()) +
+        (problem.jobs.size() == 1 ? " job" : " jobs") +
+        (stage.batch.search.method.empty() ? "" : ", each as far as [search] is expected to train it");
     print(view::schedule_text(schedule, view::terminal_of(STDOUT_FILENO)) + explained + "\n" +
           (stands ? "unchanged: " : "written to ") + path + "\n");
   }

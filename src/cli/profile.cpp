@@ -57,6 +57,7 @@ struct ProfileArgs {
       }
     }
     SATURN_TRY(const Stage stage, open_stage(batch, directory, context.quiet));
+    SATURN_TRY_VOID(require_jobs(stage.batch));
     SATURN_TRY(const journal::RunDirectory held, journal::RunDirectory::open(stage.directory, clock));
     StopSignals signals;
     SATURN_TRY(const std::unique_ptr<worker::Launcher> launcher, open_launcher(clock));

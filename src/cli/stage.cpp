@@ -53,6 +53,14 @@ Result<Stage> open_stage(const std::string& batch_path, const std::string& direc
   return Stage{.batch = std::move(batch), .machine = std::move(machine), .directory = std::move(root)};
 }
 
+Result<void> require_jobs(const batch::Batch& batch) {
+  if (!batch.jobs.empty()) return {};
+  return Diagnostic{.where = batch.positions.at("search").text(),
+                    .what = "the jobs of " + batch.path + " are proposed while it runs",
+                    .expected = "a batch that lists its jobs, to measure and plan them ahead",
+                    .fix = "saturn run " + batch.path};
+}
+
 Result<std::unique_ptr<worker::Launcher>> open_launcher(const Clock& clock) {
   return worker::make_local_launcher({}, clock);
 }

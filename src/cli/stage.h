@@ -32,6 +32,9 @@ Result<batch::Batch> read_batch(const std::string& path, bool quiet);
 /// `directory` is what --dir says; empty = runs/<batch name>.
 Result<Stage> open_stage(const std::string& batch_path, const std::string& directory, bool quiet);
 
+/// Errors: Kind::input where a program proposes the jobs, so that there are none ahead of the run.
+Result<void> require_jobs(const batch::Batch& batch);
+
 /// Ranks as processes of this machine.
 Result<std::unique_ptr<worker::Launcher>> open_launcher(const Clock& clock);
 

@@ -3,9 +3,12 @@
 #include "saturn/journal/run_state.h"
 
 #include <algorithm>
+#include <array>
 
 namespace saturn::journal {
 namespace {
+
+constexpr std::array kDecisionNames = {"continue", "pause", "promote", "stop"};
 
 Diagnostic cannot_follow(const std::string& where, const Event& event, const std::string& why) {
   return {
@@ -53,6 +56,8 @@ void forget_results(JobRecord& record) {
   record.first_attempt += static_cast<int>(record.attempts.size());
   record.attempts.clear();
   record.checkpoint.reset();
+  record.rungs.clear();
+  record.held_by_search = false;
   record.struck.clear();
   record.skipped_steps.clear();
   record.num_failed_saves = 0;
@@ -229,6 +234,44 @@ Result<void> metric(Fold& fold) {
   return {};
 }
 
+Result<void> proposed(Fold& fold) {
+  const std::int64_t number = fold.read.integer("number");
+  if (number != static_cast<std::int64_t>(fold.state.proposals.size()))
+    return cannot_follow(fold.where, fold.event, "proposals are numbered one after the other");
+  JobRecord record{.name = fold.read.string("name")};
+  record.result_digest = fold.read.string("result_digest");
+  record.num_steps = fold.read.integer("num_steps");
+  if (fold.state.find(record.name) != nullptr)
+    return cannot_follow(fold.where, fold.event, "job " + in_quotes(record.name) + " is in the run already");
+  fold.state.proposals.push_back(
+      {.number = number, .parameters = fold.read.object("parameters"), .job = record.name});
+  fold.state.jobs.push_back(std::move(record));
+  return {};
+}
+
+Result<void> searched(Fold& fold) {
+  SATURN_TRY(JobRecord* const record, fold.job());
+  const std::int64_t rung = fold.read.integer("rung");
+  const std::optional<RungDecision> decision = rung_decision_from(fold.read.string("decision"));
+  if (!decision) return cannot_follow(fold.where, fold.event, "it does not say what was decided");
+  std::vector<RungRecord>& rungs = record->rungs;
+  const auto known =
+      std::find_if(rungs.begin(), rungs.end(), [&](const RungRecord& one) { return one.rung == rung; });
+  if (known != rungs.end()) {
+    known->decision = *decision;
+    known->reason = fold.read.string("reason");
+    return {};
+  }
+  if (!rungs.empty() && rungs.back().rung > rung)
+    return cannot_follow(fold.where, fold.event, "the job is beyond that rung");
+  RungRecord reached{.rung = rung, .step = fold.read.integer("step"), .decision = *decision};
+  if (fold.read.has("value")) reached.value = fold.read.number("value");
+  reached.reason = fold.read.string("reason");
+  reached.seq = fold.event.seq;
+  rungs.push_back(std::move(reached));
+  return {};
+}
+
 std::optional<JobEvent> event_that_leads_to(JobState next) {
   switch (next) {
     case JobState::done:
@@ -259,6 +302,7 @@ Result<void> stopping(Fold& fold) {
     return cannot_follow(fold.where, fold.event, "an attempt does not end in that state");
   attempt->next = *next;
   attempt->moves = fold.read.boolean_or("move", false);
+  attempt->by_search = fold.read.boolean_or("search", false);
   record->reason = fold.read.string("reason");
   return {};
 }
@@ -270,6 +314,8 @@ Result<void> attempt_ended(Fold& fold) {
   const std::optional<JobEvent> happened = next ? event_that_leads_to(*next) : std::nullopt;
   if (!happened) return cannot_follow(fold.where, fold.event, "an attempt does not end in that state");
   SATURN_TRY_VOID(fold.move(*record, *happened));
+  record->held_by_search =
+      attempt->by_search && (*next == JobState::paused || *next == JobState::stopped_early);
   attempt->end_s = fold.event.time_s;
   attempt->error_class = fold.read.string("class");
   attempt->message = fold.read.string("message");
@@ -352,6 +398,8 @@ Result<void> job_changed(Fold& fold) {
   if (!happened) return cannot_follow(fold.where, fold.event, "it does not say what happened to the job");
   SATURN_TRY_VOID(fold.move(*record, *happened));
   record->reason = fold.read.string("reason");
+  record->held_by_search = fold.read.boolean_or("search", false) &&
+                           (*happened == JobEvent::pause || *happened == JobEvent::stop_early);
   if (*happened == JobEvent::reset) {
     // A retry goes on from the last checkpoint; what was struck or failed is tried afresh.
     record->first_attempt += static_cast<int>(record->attempts.size());
@@ -391,6 +439,10 @@ Result<void> dispatch(Fold& fold) {
       return checkpoint(fold);
     case EventKind::metric:
       return metric(fold);
+    case EventKind::proposed:
+      return proposed(fold);
+    case EventKind::searched:
+      return searched(fold);
     case EventKind::stopping:
       return stopping(fold);
     case EventKind::attempt_ended:
@@ -417,6 +469,17 @@ Result<void> dispatch(Fold& fold) {
 }
 
 }  // namespace
+
+const char* to_string(RungDecision decision) {
+  return kDecisionNames[static_cast<std::size_t>(decision)];
+}
+
+std::optional<RungDecision> rung_decision_from(const std::string& name) {
+  for (std::size_t i = 0; i < kDecisionNames.size(); ++i) {
+    if (name == kDecisionNames[i]) return static_cast<RungDecision>(i);
+  }
+  return std::nullopt;
+}
 
 double JobRecord::time_s(double now_s) const {
   double total = 0.0;
@@ -451,6 +514,12 @@ const JobRecord* RunState::find(const std::string& job) const {
 bool RunState::all_final() const {
   return std::all_of(jobs.begin(), jobs.end(),
                      [](const JobRecord& record) { return is_final(record.state); });
+}
+
+std::int64_t RunState::number_of_proposal(const std::string& job) const {
+  const auto it = std::find_if(proposals.begin(), proposals.end(),
+                               [&](const Proposal& proposal) { return proposal.job == job; });
+  return it == proposals.end() ? -1 : it->number;
 }
 
 const PlanRecord* RunState::first_plan_of_last_controller() const {

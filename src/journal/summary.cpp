@@ -24,7 +24,8 @@ JobSummary summarise(const JobRecord& record, double now_s) {
                  .time_s = record.time_s(now_s),
                  .train_loss = record.train_loss,
                  .num_skipped_steps = static_cast<int>(record.skipped_steps.size()),
-                 .num_failed_saves = record.num_failed_saves};
+                 .num_failed_saves = record.num_failed_saves,
+                 .rungs = record.rungs};
   for (const Attempt& attempt : record.attempts) {
     const std::string technique = technique_of(attempt);
     if (std::find(job.techniques.begin(), job.techniques.end(), technique) == job.techniques.end())
@@ -78,6 +79,28 @@ std::vector<std::string> strings(JsonReader& reader, const char* key) {
   return values;
 }
 
+Json to_json(const RungRecord& rung) {
+  Json entry = {{"rung", rung.rung}, {"step", rung.step}};
+  put(entry, "value", rung.value);
+  entry["decision"] = to_string(rung.decision);
+  entry["reason"] = rung.reason;
+  return entry;
+}
+
+RungRecord rung_from_json(JsonReader reader) {
+  RungRecord rung{.rung = reader.integer("rung"), .step = reader.integer("step")};
+  rung.value = optional_number(reader, "value");
+  const std::string decision = reader.string("decision");
+  if (const std::optional<RungDecision> known = rung_decision_from(decision)) {
+    rung.decision = *known;
+  } else {
+    reader.fault("decision", in_quotes(decision) + " is no decision", "continue, pause, promote or stop");
+  }
+  rung.reason = reader.string("reason");
+  reader.finish();
+  return rung;
+}
+
 JobSummary job_from_json(JsonReader reader) {
   JobSummary job;
   job.name = reader.string("name");
@@ -105,6 +128,9 @@ JobSummary job_from_json(JsonReader reader) {
   }
   job.num_skipped_steps = static_cast<int>(reader.integer_or("num_skipped_steps", 0));
   job.num_failed_saves = static_cast<int>(reader.integer_or("num_failed_saves", 0));
+  const Json& rungs = reader.array_or_empty("rungs");
+  for (std::size_t i = 0; i < rungs.size(); ++i)
+    job.rungs.push_back(rung_from_json(reader.child("rungs", i)));
   job.model_dir = reader.string("model_dir");
   job.reason = reader.string("reason");
   reader.finish();
@@ -222,6 +248,10 @@ Json to_json(const Summary& summary) {
     for (const auto& [name, value] : job.validation) validation[name] = value;
     entry["num_skipped_steps"] = job.num_skipped_steps;
     entry["num_failed_saves"] = job.num_failed_saves;
+    if (!job.rungs.empty()) {
+      Json& rungs = entry["rungs"] = Json::array();
+      for (const RungRecord& rung : job.rungs) rungs.push_back(to_json(rung));
+    }
     entry["model_dir"] = job.model_dir;
     entry["reason"] = job.reason;
     jobs.push_back(std::move(entry));

@@ -198,7 +198,8 @@ Result<plan::PlanProblem> to_plan_problem(const batch::Batch& batch, const Profi
       Trial own = trial;
       if (own.step_time_high_s > 0.0) own.step_time_s = own.step_time_high_s;
       own.step_time_s *= left.running ? left.running->slowdown : 1.0;
-      const JobTime time = job_time(job, batch.run, own, left.from_step, num_steps.at(job.name));
+      const std::int64_t end = left.expected_end > 0 ? left.expected_end : num_steps.at(job.name);
+      const JobTime time = job_time(job, batch.run, own, left.from_step, end);
       entry.configurations.push_back({.technique = trial.configuration.technique,
                                       .num_devices = trial.configuration.num_devices,
                                       .num_ranks = trial.configuration.num_ranks,

@@ -100,6 +100,10 @@ Answer joined_answer(int num_new) {
           .text = std::to_string(num_new) + (num_new == 1 ? " job has" : " jobs have") + " joined the run"};
 }
 
+std::string held_by_search(const std::string& job) {
+  return "job " + in_quotes(job) + " waits at a rung of [search], which lets it go on once it is among the best";
+}
+
 Answer no_such_job(const journal::RunState& state, const std::string& job) {
   std::vector<std::string> names;
   for (const JobRecord& record : state.jobs) names.push_back(record.name);
@@ -113,6 +117,7 @@ Result<Answer> change_job(const JobRecord& record, JobEvent happened, journal::R
   const std::string name = in_quotes(record.name);
   const bool asks_nothing = (happened == JobEvent::pause && record.state == JobState::paused) ||
                             (happened == JobEvent::cancel && record.state == JobState::cancelled);
+  if (happened == JobEvent::resume && record.held_by_search) return refused(held_by_search(record.name));
   if (asks_nothing) return Answer{.accepted = true, .text = "job " + name + " is " + to_string(record.state)};
   if (!next || (happened == JobEvent::resume && record.state != JobState::paused))
     return refused("job " + name + " is " + to_string(record.state) +
@@ -228,6 +233,12 @@ Result<batch::Batch> join(const batch::Batch& batch, const batch::Batch& additio
 Result<batch::Batch> with_additions(const batch::Batch& batch, const journal::RunState& state,
                                     const journal::RunPaths& paths) {
   batch::Batch joined = batch;
+  if (batch.search.method == "ask") {
+    std::vector<batch::Proposal> proposals;
+    for (const journal::Proposal& proposal : state.proposals)
+      proposals.push_back({.number = proposal.number, .parameters = proposal.parameters});
+    SATURN_TRY(joined, batch::read_batch_text(batch.path, batch.text, {}, proposals));
+  }
   for (const journal::Addition& added : state.additions) {
     SATURN_TRY(std::string text, read_whole(join_path(paths.root(), added.file)));
     SATURN_TRY(const batch::Batch addition, batch::read_batch_text(added.path, std::move(text)));

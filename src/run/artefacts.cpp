@@ -12,6 +12,7 @@
 #include "saturn/run/decide.h"
 #include "saturn/run/introspection.h"
 #include "saturn/run/progress.h"
+#include "saturn/search/decide.h"
 
 namespace saturn::run {
 namespace {
@@ -34,6 +35,13 @@ std::int64_t step_now(const Remainder& remainder, const journal::JobRecord& reco
   return std::max(record.step, seen == remainder.steps_now.end() ? 0 : seen->second);
 }
 
+// The step that the job is expected to reach from `from_step`: its last, but for a search.
+std::int64_t expected_end(const Remainder& remainder, const journal::JobRecord* record,
+                          const std::string& job, std::int64_t from_step) {
+  return search::expected_end(remainder.batch->search, remainder.state, record, from_step,
+                              remainder.num_steps->at(job));
+}
+
 // Where a running job is, what it has left there, and what moving it would cost.
 profile::RunningNow running_now(const Remainder& remainder, const batch::Job& job,
                                 const journal::JobRecord& record, const profile::Trial& trial) {
@@ -42,11 +50,12 @@ profile::RunningNow running_now(const Remainder& remainder, const batch::Job& jo
   const auto newer = remainder.paces.find(record.name);
   const journal::StepPace& pace = newer == remainder.paces.end() ? attempt.pace : newer->second;
   const std::int64_t step = step_now(remainder, record);
+  const std::int64_t end = expected_end(remainder, &record, job.name, step);
   profile::RunningNow now{.trial = attempt.trial,
                           .devices = attempt.devices,
-                          .remaining_s = remaining_s(job, settings, trial, pace, step, record.num_steps)};
+                          .remaining_s = remaining_s(job, settings, trial, pace, step, end)};
   if (!attempt.first_step_s)
-    now.remaining_s += profile::job_time(job, settings, trial, attempt.from_step, record.num_steps).start_s;
+    now.remaining_s += profile::job_time(job, settings, trial, attempt.from_step, end).start_s;
   if (pace.num_timed >= kFewestTimedSteps) now.slowdown = pace.typical_s / trial.step_time_s;
   now.stop_cost_s = stop_cost_s(trial, pace.typical_s);
   const double move_cost_s = now.stop_cost_s + trial.start_time_s + trial.load_time_s;
@@ -59,9 +68,13 @@ profile::Remaining remaining_of(const Remainder& remainder, const batch::Job& jo
   left.finished = remainder.selected != nullptr && !remainder.selected->contains(job.name);
   const journal::JobRecord* const record =
       remainder.state == nullptr ? nullptr : remainder.state->find(job.name);
-  if (record == nullptr) return left;
+  if (record == nullptr) {
+    left.expected_end = expected_end(remainder, nullptr, job.name, 0);
+    return left;
+  }
   left.finished |= journal::is_final(record->state) || record->state == journal::JobState::paused;
   left.from_step = resume_step(*record);
+  left.expected_end = expected_end(remainder, record, job.name, left.from_step);
   left.release_s = std::max(0.0, record->not_before_s - remainder.time_s);
   for (const journal::Struck& struck : record->struck) left.struck_trials.push_back(struck.trial);
   if (!journal::is_running(record->state)) return left;
@@ -72,6 +85,7 @@ profile::Remaining remaining_of(const Remainder& remainder, const batch::Job& jo
   if (const profile::Trial* const trial = trial_of(*remainder.profile, attempt)) {
     left.running = running_now(remainder, job, *record, *trial);
     if (left.running->may_move) left.from_step = step_now(remainder, *record);
+    left.expected_end = expected_end(remainder, record, job.name, step_now(remainder, *record));
   }
   return left;
 }

@@ -82,13 +82,17 @@ Result<void> Executor::loop() {
     SATURN_TRY_VOID(heed_requests());
     SATURN_TRY_VOID(heed_signals());
     kill_the_late();
+    if (!stopping_ && !measure_) {
+      SATURN_TRY_VOID(consult());
+      SATURN_TRY_VOID(search());
+    }
     const std::vector<plan::Device> excluded = excluded_from(execution_, directory_.state());
     const Moves moves = next_moves({.state = directory_.state(),
                                     .plan = execution_.plan,
                                     .selected = execution_.selected,
                                     .excluded = excluded,
                                     .time_s = directory_.time_s()});
-    if (live_.empty() && (moves.finished || stopping_ || measure_)) return {};
+    if (live_.empty() && ((moves.finished && !is_asking()) || stopping_ || measure_)) return {};
     if (!stopping_ && !measure_) {
       SATURN_TRY_VOID(make_moves(moves));
       look_at_estimates();
@@ -112,8 +116,10 @@ std::vector<worker::WorkerEvent> Executor::wait(const Moves& moves) {
     if (!live->killed) longest_s = std::min(longest_s, live->kill_at_s - around_.clock->now_s());
   }
   if (moves.wake_at_s) longest_s = std::min(longest_s, *moves.wake_at_s - directory_.time_s());
+  if (asker_ && asker_->waits())
+    longest_s = std::min(longest_s, asker_->deadline_s() - around_.clock->now_s());
   std::vector<int> wake_fds = around_.wake_fds;
-  for (const int fd : {box_.fd(), around_.planner->fd()}) {
+  for (const int fd : {box_.fd(), around_.planner->fd(), asker_ ? asker_->fd() : -1}) {
     if (fd >= 0) wake_fds.push_back(fd);
   }
   around_.launcher->set_wake_fds(std::move(wake_fds));
@@ -141,7 +147,8 @@ void Executor::end_everything() {
 
 // A job that waits while nothing runs, nothing can start and no back-off ends has no place in the plan.
 Result<void> Executor::resolve_stall(const Moves& moves) {
-  const bool waits = !live_.empty() || !moves.start.empty() || moves.wake_at_s || planning_ || moves.finished;
+  const bool waits =
+      is_asking() || !live_.empty() || !moves.start.empty() || moves.wake_at_s || planning_ || moves.finished;
   if (waits) return {};
   if (!stall_planned_) {
     stall_planned_ = true;
@@ -161,6 +168,18 @@ Result<void> Executor::resolve_stall(const Moves& moves) {
     return {};
   }
   for (const std::string& job : stuck) SATURN_TRY_VOID(fail_job(job, "no plan has a place for it"));
+  return {};
+}
+
+Result<void> Executor::fail_what_fits_nowhere() {
+  for (const JobRecord& record : directory_.state().jobs) {
+    if (record.state != JobState::pending || !execution_.selected.contains(record.name)) continue;
+    const std::set<std::string> alone = {record.name};
+    Remainder own = remainder();
+    own.selected = &alone;
+    const Result<plan::PlanProblem> left = remaining_problem(own);
+    if (!left.ok()) SATURN_TRY_VOID(fail_job(record.name, left.faults().front().expected));
+  }
   return {};
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <map>
 #include <memory>
@@ -11,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "run/asker.h"
 #include "saturn/journal/control.h"
 #include "saturn/plan/plan.h"
 #include "saturn/profile/profile.h"
@@ -70,6 +72,8 @@ class Executor {
   /// `run` returned because the profile does not hold trials of the jobs that were added.
   bool wants_measuring() const { return measure_ && !stopping_; }
   void measured() { measure_ = false; }
+  /// Fails the waiting jobs that no configuration fits; the others are planned without them.
+  Result<void> fail_what_fits_nowhere();
   /// Why jobs failed in this session.
   const Diagnostics& failures() const { return failures_; }
   bool has_failed(const std::string& job) const { return failed_.contains(job); }
@@ -119,6 +123,9 @@ class Executor {
     bool killed = false;
   };
 
+  // What an attempt is asked to stop for.
+  enum class StopFor { request, move, search };
+
   // A problem that the planner works on.
   struct Planning {
     plan::PlanProblem problem;
@@ -152,7 +159,9 @@ class Executor {
   plan::SolveOptions options_for(const Planning& planning) const;
   std::vector<Spread> spreads(const plan::PlanProblem& problem) const;
   std::map<std::string, journal::StepPace> paces() const;
-  bool introspects() const { return execution_.batch.run.introspect_every_s > 0.0; }
+  bool searches() const { return !execution_.batch.search.method.empty(); }
+  // A search frees devices all the time: what runs may move to them, as under introspection.
+  bool introspects() const { return execution_.batch.run.introspect_every_s > 0.0 || searches(); }
 
   // executor_heed.cpp: what is asked from outside
   Result<void> heed_signals();
@@ -164,10 +173,26 @@ class Executor {
   Result<Answer> drain(const plan::Device& device, const journal::Request& request);
   Result<Answer> add(const std::string& path);
   Result<void> stop_everything(const std::string& reason);
-  Result<void> stop_job(Live& live, journal::JobState next, const std::string& reason, bool move = false);
+  Result<void> stop_job(Live& live, journal::JobState next, const std::string& reason,
+                        StopFor what = StopFor::request);
   Result<void> drain_device(const plan::Device& device, const std::string& reason);
   void kill_the_late();
   Live* living(const std::string& job);
+
+  // executor_search.cpp: early stopping
+  Result<void> reach_rung(const Live& live, const worker::Metric& metric);
+  Result<void> search();
+  Result<void> obey_search(Live& live);
+
+  // executor_ask.cpp: the program that proposes jobs
+  bool asks() const { return execution_.batch.search.method == "ask" && !given_up_asking_; }
+  bool is_asking() const;
+  Result<void> consult();
+  Result<void> begin_asking();
+  std::optional<Question> next_question() const;
+  Result<void> heed_reply(const Reply& reply);
+  Result<void> accept_proposal(std::int64_t number, const Json& parameters);
+  Result<void> give_up_asking(Diagnostics faults);
 
   // executor_launch.cpp: from an assignment to living ranks
   Result<void> start(const plan::Assignment& assignment);
@@ -211,7 +236,15 @@ class Executor {
   std::string look_reason_;     // empty = nothing has happened that a better plan could use
   std::optional<Planning> planning_;
   bool stall_planned_ = false;
-  profile::Profile estimates_;                      // the profile as this run has corrected it
+  std::int64_t searched_seq_ = -1;  // the journal's end when the search was last asked what follows
+  std::unique_ptr<Asker> asker_;    // once it was spoken to
+  bool given_up_asking_ = false;
+  bool proposed_all_ = false;       // the program has no more
+  bool measure_proposals_ = false;  // of a speed class that the profile does not know
+  std::set<std::string> told_;      // proposed jobs whose end the program knows
+  std::deque<Question> reports_;    // to be sent
+  std::set<std::pair<std::string, std::int64_t>> reported_;  // jobs and rungs, sent or to be sent
+  profile::Profile estimates_;                               // the profile as this run has corrected it
   std::map<std::string, double> looked_at_step_s_;  // step time of each attempt when it was last looked at
   double looked_s_ = -std::numeric_limits<double>::infinity();
   double expected_end_s_ = 0.0;  // run time at which the plan in force ends, when it was last looked at

@@ -57,20 +57,27 @@ Result<void> Executor::stop_everything(const std::string& reason) {
 }
 
 // Asks for the end; `conclude` moves the job on once its ranks are gone.
-Result<void> Executor::stop_job(Live& live, JobState next, const std::string& reason, bool move) {
+Result<void> Executor::stop_job(Live& live, JobState next, const std::string& reason, StopFor what) {
   const journal::Attempt& attempt = *record_of(live).last_attempt();
-  // What a person has asked for the job stands when the whole run is asked to stop.
-  if (next == JobState::pending && attempt.requested) next = attempt.next;
+  // What was asked for the job stands when the whole run is asked to stop.
+  if (next == JobState::pending && attempt.requested) {
+    next = attempt.next;
+    if (attempt.by_search) what = StopFor::search;
+  }
   if (!live.killed) {
+    // What asha stops may be promoted after all, from its checkpoint.
+    const bool for_good = next == JobState::cancelled ||
+                          (next == JobState::stopped_early && execution_.batch.search.method != "asha");
     const worker::ToRank ask =
-        next == JobState::cancelled ? worker::ToRank(worker::End{}) : worker::ToRank(worker::StopAtStep{});
+        for_good ? worker::ToRank(worker::End{}) : worker::ToRank(worker::StopAtStep{});
     around_.launcher->send_all(live.attempt, ask);
     live.kill_at_s = std::min(
         live.kill_at_s, around_.clock->now_s() + stop_grace_s(live.trial, live.longest_step_s, live.save_s));
   }
   Event stopping{.kind = EventKind::stopping, .job = live.job, .attempt = live.number};
   stopping.details = {{"reason", reason}};
-  if (move) stopping.details["move"] = true;
+  if (what == StopFor::move) stopping.details["move"] = true;
+  if (what == StopFor::search) stopping.details["search"] = true;
   stopping.details["next"] = journal::to_string(next);
   return append(std::move(stopping));
 }
@@ -154,6 +161,7 @@ Result<Answer> Executor::pause(Live& live) {
 // One that is on its way to being paused goes on once it is there.
 Result<Answer> Executor::resume(const Live& live) {
   const journal::Attempt& attempt = *record_of(live).last_attempt();
+  if (attempt.by_search) return refused(held_by_search(live.job));
   if (!attempt.requested || attempt.next != JobState::paused)
     return refused("job " + in_quotes(live.job) + " is " + journal::to_string(record_of(live).state) +
                    ", not paused");

@@ -49,7 +49,8 @@ std::map<std::string, journal::StepPace> Executor::paces() const {
 
 // Sets `look_reason_` where estimates have turned out wrong, or the time for a look has come.
 void Executor::look_at_estimates() {
-  if (!introspects() || live_.empty() || planning_ || !re_plan_reason_.empty() || !look_reason_.empty())
+  const double every_s = execution_.batch.run.introspect_every_s;
+  if (every_s <= 0.0 || live_.empty() || planning_ || !re_plan_reason_.empty() || !look_reason_.empty())
     return;
   for (const auto& live : live_) {
     const journal::StepPace pace = live->step_times.pace();
@@ -64,7 +65,7 @@ void Executor::look_at_estimates() {
                    std::to_string(std::lround(100.0 * *slowdown)) + " % of what the profile says";
     return;
   }
-  if (directory_.time_s() - looked_s_ >= execution_.batch.run.introspect_every_s) look_reason_ = kTimer;
+  if (directory_.time_s() - looked_s_ >= every_s) look_reason_ = kTimer;
 }
 
 // ---- What the planner is asked
@@ -74,6 +75,8 @@ plan::SolveOptions Executor::options_for(const Planning& planning) const {
   options.num_threads = 1;
   options.baselines = false;
   if (!introspects()) return options;
+  if (searches())
+    options.time_limit_s = introspection_time_limit_s(execution_.batch.plan, execution_.plan.makespan_s);
   const plan::Plan* const best = planning.rearranged ? &*planning.rearranged
                                  : planning.kept     ? &*planning.kept
                                                      : nullptr;
@@ -97,7 +100,8 @@ Result<void> Executor::re_plan() {
   const bool forced = !re_plan_reason_.empty();
   if ((!forced && look_reason_.empty()) || around_.planner->busy()) return {};
   const double now_s = directory_.time_s();
-  const double between_s = std::min(kLeastBetweenS, execution_.batch.run.introspect_every_s / 10.0);
+  const double every_s = execution_.batch.run.introspect_every_s;
+  const double between_s = every_s > 0.0 ? std::min(kLeastBetweenS, every_s / 10.0) : kLeastBetweenS;
   if (!forced && (!introspects() || live_.empty() || now_s - looked_s_ < between_s)) return {};
   // What was asked to stop frees its devices soon: a plan made before that would be of the past.
   const bool stops = std::any_of(live_.begin(), live_.end(), [&](const auto& live) {
@@ -257,7 +261,7 @@ Result<void> Executor::move(const plan::PlanProblem& problem, const Judgement& j
     Live* const live = living(job);
     if (live == nullptr || std::find(waiting.begin(), waiting.end(), job) != waiting.end()) continue;
     SATURN_TRY_VOID(stop_job(*live, JobState::pending, "it moves to " + text_of(*judgement.plan->find(job)),
-                             /*move=*/true));
+                             StopFor::move));
   }
   return {};
 }

@@ -8,6 +8,7 @@
 #include "saturn/base/files.h"
 #include "saturn/profile/job_time.h"
 #include "saturn/profile/ranks.h"
+#include "saturn/search/rungs.h"
 
 namespace saturn::run {
 namespace {
@@ -90,6 +91,7 @@ Result<std::vector<worker::Assign>> Executor::ranks_of(const plan::Assignment& a
     assign.max_skipped_steps = kMaxSkippedSteps;
     assign.num_skipped_steps = record.num_skipped(assign.from_step);
     assign.log_every = settings.log_every;
+    assign.evaluate_at = search::validations(execution_.batch.search, record, assign.from_step);
   }
   return ranks;
 }

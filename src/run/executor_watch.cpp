@@ -105,7 +105,8 @@ Result<void> Executor::handle_message(Live& live, int rank, const worker::FromRa
     Event measured{.kind = EventKind::metric, .job = live.job, .attempt = live.number};
     measured.details["step"] = metric->step;
     measured.details["values"] = finite_values(metric->values);
-    return append(std::move(measured));
+    SATURN_TRY_VOID(append(std::move(measured)));
+    return reach_rung(live, *metric);
   }
   if (const auto* error = std::get_if<worker::Error>(&message)) return handle_error(live, rank, *error);
   if (const auto* finished = std::get_if<worker::Finished>(&message)) {

@@ -55,6 +55,14 @@ Result<void> Preparation::find_profile() {
   return {};
 }
 
+Result<void> Preparation::begin_without_jobs() {
+  around_.launcher->set_wake_fds(around_.wake_fds);
+  profile_.machine = *request_.machine;
+  execution_.profile = &profile_;
+  execution_.plan.origin_s = directory_.time_s();
+  return {};
+}
+
 Result<plan::Plan> Preparation::named_plan() const {
   const std::string& path = request_.plan_path;
   SATURN_TRY(const Json document, read_artefact(path, plan::kPlanFormat));

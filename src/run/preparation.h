@@ -21,6 +21,8 @@ class Preparation {
 
   /// Uses the run directory's profile, and measures what it lacks.
   Result<void> find_profile();
+  /// An empty profile and an empty plan: jobs are proposed once the run has begun.
+  Result<void> begin_without_jobs();
   /// The plan named by the user, else that of the run directory where it holds, else a new one.
   Result<void> find_plan();
   Result<void> make_plan(const std::string& reason);

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <utility>
 
 #include "run/accept.h"
 #include "run/answers.h"
 #include "run/disk.h"
+#include "run/early_stop.h"
 #include "run/executor.h"
 #include "run/preparation.h"
 #include "saturn/base/nearest.h"
@@ -79,11 +81,12 @@ class Session {
 
  private:
   Result<void> accept();
-  Result<void> prepare();
+  Result<void> prepare(Executor& executor);
   Result<void> execute(Executor& executor);
   void remember();
   Result<void> acknowledge_stop();
   bool anything_left() const;
+  bool may_be_proposed() const;
   Result<SessionResult> conclude(const Executor* executor);
   Diagnostics earlier_failures(const Executor* executor) const;
   Diagnostics failed_saves() const;
@@ -102,6 +105,12 @@ bool Session::anything_left() const {
                      [&](const JobRecord& record) {
                        return record.state == JobState::pending && execution_.selected.contains(record.name);
                      });
+}
+
+// Whether the program that proposes jobs may have another.
+bool Session::may_be_proposed() const {
+  const batch::SearchSettings& search = execution_.batch.search;
+  return search.method == "ask" && std::cmp_less(directory_.state().proposals.size(), search.samples);
 }
 
 // ---- The end
@@ -191,6 +200,12 @@ Result<void> Session::accept() {
   SATURN_TRY_VOID(accept_batch(execution_.batch, execution_.num_steps, directory_, *around_.observer));
   if (request_.retry_failed)
     SATURN_TRY_VOID(retry_failed(execution_.selected, directory_, *around_.observer));
+  // What the last controller had seen of the search and not acted on.
+  SATURN_TRY_VOID(follow_search(execution_.batch.search, directory_, *around_.observer));
+  for (const JobRecord& record : directory_.state().jobs) {
+    if (execution_.selected.contains(record.name))
+      SATURN_TRY_VOID(obey_at_rest(record, directory_, *around_.observer));
+  }
   for (const plan::Device& device : directory_.state().drained) {
     around_.observer->on_note("device " + text_of(device) + " is drained (saturn drain " +
                               directory_.paths().root() + " " + text_of(device) + " --undo)");
@@ -200,10 +215,11 @@ Result<void> Session::accept() {
   return {};
 }
 
-Result<void> Session::prepare() {
+Result<void> Session::prepare(Executor& executor) {
   SATURN_TRY_VOID(foresee_disk(execution_.batch, directory_.state(), directory_.paths().root()));
   around_.launcher->set_wake_fds(around_.wake_fds);
   SATURN_TRY_VOID(preparation_.find_profile());
+  if (execution_.batch.search.method == "ask") SATURN_TRY_VOID(executor.fail_what_fits_nowhere());
   // The library is loaded while the planner works, at the latest.
   around_.launcher->set_num_standby(request_.machine->num_devices());
   return preparation_.find_plan();
@@ -212,11 +228,12 @@ Result<void> Session::prepare() {
 // The run loop, and again after each time that jobs joined which had to be measured.
 Result<void> Session::execute(Executor& executor) {
   for (;;) {
-    around_.observer->on_plan(execution_.plan, directory_.state());
+    if (!execution_.plan.assignments.empty()) around_.observer->on_plan(execution_.plan, directory_.state());
     SATURN_TRY_VOID(executor.run());
     if (!executor.wants_measuring()) return {};
     SATURN_TRY_VOID(preparation_.find_profile());
     around_.launcher->set_num_standby(request_.machine->num_devices());
+    if (execution_.batch.search.method == "ask") SATURN_TRY_VOID(executor.fail_what_fits_nowhere());
     SATURN_TRY_VOID(preparation_.make_plan("jobs joined the run"));
     executor.measured();
   }
@@ -237,16 +254,18 @@ Result<SessionResult> Session::run() {
   // Outside faults of a batch that was accepted in this directory are found before anything is journaled.
   SATURN_TRY_VOID(selected_jobs(*request_.batch, request_.only));
   SATURN_TRY_VOID(accept());
-  if (!anything_left()) {
+  if (!anything_left() && !may_be_proposed()) {
     around_.observer->on_note("nothing is left to run");
     return conclude(nullptr);
   }
-  if (const Result<void> prepared = prepare(); !prepared.ok()) {
+  Executor executor(execution_, directory_, box_, around_);
+  // Before the first proposal there is nothing to measure or to plan.
+  const Result<void> prepared = anything_left() ? prepare(executor) : preparation_.begin_without_jobs();
+  if (!prepared.ok()) {
     SATURN_TRY_VOID(acknowledge_stop());
     return prepared.faults();
   }
   directory_.start_clock();
-  Executor executor(execution_, directory_, box_, around_);
   const Result<void> executed = execute(executor);
   if (!executed.ok()) {
     SATURN_TRY_VOID(acknowledge_stop());

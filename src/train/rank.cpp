@@ -131,6 +131,7 @@ class Rank {
                                                       training_->num_done(), unix_s()),
                                     ErrorClass::internal));
     }
+    if (is_to_validate(training_->num_done())) validate(/*final=*/false);
     while (training_->num_done() < last) {
       Requests agreed;
       const StepReport done = step(agreed);
@@ -141,9 +142,9 @@ class Rank {
         report(done);
       }
       if (agreed.end) return finish_saves();
-      if (const int every = training_->job().evaluate_every;
-          every > 0 && at % every == 0 && at < training_->num_steps())
-        validate(/*final=*/false);
+      const int every = training_->job().evaluate_every;
+      const bool is_due = (every > 0 && at % every == 0) || is_to_validate(at);
+      if (is_due && at < training_->num_steps()) validate(/*final=*/false);
       const bool stop = agreed.stop_at_step > 0 && at >= agreed.stop_at_step;
       const bool due = assign_.checkpoint_every > 0 && at % assign_.checkpoint_every == 0;
       // A segment that ends before the job leaves its state to the next one; a job that ends leaves its
@@ -160,6 +161,11 @@ class Rank {
     }
     finish_saves();
     if (training_->num_done() == training_->num_steps()) complete();
+  }
+
+  bool is_to_validate(std::int64_t step) const {
+    const std::vector<std::int64_t>& at = assign_.evaluate_at;
+    return std::find(at.begin(), at.end(), step) != at.end();
   }
 
   void complete() {

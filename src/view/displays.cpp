@@ -99,6 +99,8 @@ std::string sentence_of(const journal::Event& event, const RunView& run, const j
     case journal::EventKind::progress:
     case journal::EventKind::saving:
     case journal::EventKind::checkpoint:
+    case journal::EventKind::proposed:
+    case journal::EventKind::searched:
     case journal::EventKind::stopping:
     case journal::EventKind::run_ended:
       return "";

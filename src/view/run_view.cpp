@@ -53,6 +53,7 @@ int frame_rank(JobState state) {
 std::string head_line(const RunView& run, const Terminal& terminal) {
   std::string text = std::to_string(run.num_done) + " of " + std::to_string(run.jobs.size()) + " jobs done";
   if (run.num_failed > 0) text += ", " + std::to_string(run.num_failed) + " failed";
+  if (run.num_stopped_early > 0) text += ", " + std::to_string(run.num_stopped_early) + " stopped early";
   if (run.num_cancelled > 0) text += ", " + std::to_string(run.num_cancelled) + " cancelled";
   text += glyphs(terminal.unicode).separator + format_duration(run.time_s);
   if (run.eta_s) text += ", about " + format_duration(*run.eta_s) + " left";
@@ -180,7 +181,8 @@ RunView RunModel::view(const journal::RunState& state, double time_s) const {
                              : static_cast<double>(job.step) / static_cast<double>(job.num_steps);
     device_s += weight;
     device_s_done += weight * share;
-    run.num_done += record.state == JobState::done || record.state == JobState::stopped_early ? 1 : 0;
+    run.num_done += record.state == JobState::done ? 1 : 0;
+    run.num_stopped_early += record.state == JobState::stopped_early ? 1 : 0;
     run.num_failed += record.state == JobState::failed ? 1 : 0;
     run.num_cancelled += record.state == JobState::cancelled ? 1 : 0;
     run.jobs.push_back(std::move(job));
@@ -190,10 +192,12 @@ RunView RunModel::view(const journal::RunState& state, double time_s) const {
   });
   if (end_s_ > 0 && (waiting || !run.eta_s)) run.eta_s = std::max(run.eta_s.value_or(0.0), end_s_ - time_s);
   if (state.all_final()) run.eta_s.reset();
-  run.share = device_s > 0       ? device_s_done / device_s
-              : run.jobs.empty() ? 0.0
-                                 : static_cast<double>(run.num_done + run.num_failed + run.num_cancelled) /
-                                       static_cast<double>(run.jobs.size());
+  run.share =
+      device_s > 0 ? device_s_done / device_s
+      : run.jobs.empty()
+          ? 0.0
+          : static_cast<double>(run.num_done + run.num_stopped_early + run.num_failed + run.num_cancelled) /
+                static_cast<double>(run.jobs.size());
   return run;
 }
 

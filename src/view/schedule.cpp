@@ -74,6 +74,7 @@ class Builder {
 
 std::string outcome_of(const journal::Attempt& attempt) {
   if (!attempt.end_s) return "running";
+  if (attempt.by_search) return attempt.next == journal::JobState::paused ? "paused" : "stopped early";
   if (attempt.requested) return "stopped";
   return attempt.error_class.empty() ? "" : "failed";
 }

@@ -154,9 +154,11 @@ std::string gantt_svg(const Schedule& schedule, double horizon_s) {
       const double width = std::max(1.0, bar.duration_s * scale - 1);
       const double tall = row * static_cast<double>(last - i + 1) - std::min(2.0, row / 4);
       const double y = row * static_cast<double>(bar.lanes[i]) + std::min(1.0, row / 8);
-      const std::string css_class = bar.outcome == "failed"    ? "bar failed"
-                                    : bar.outcome == "stopped" ? "bar stopped"
-                                                               : "bar";
+      const std::string css_class =
+          bar.outcome == "failed" ? "bar failed"
+          : bar.outcome == "stopped" || bar.outcome == "stopped early" || bar.outcome == "paused"
+              ? "bar stopped"
+              : "bar";
       out += "<svg x=\"" + at(x_of(bar.start_s)) + "\" y=\"" + at(y) + "\" width=\"" + at(width) +
              "\" height=\"" + at(tall) + "\"><rect class=\"" + css_class +
              "\" width=\"100%\" height=\"100%\" rx=\"2\" fill=\"" + job_color(bar.job) + "\"><title>" +

@@ -149,6 +149,7 @@ Json members(const Assign& assign) {
           {"max_skipped_steps", assign.max_skipped_steps},
           {"num_skipped_steps", assign.num_skipped_steps},
           {"log_every", assign.log_every},
+          {"evaluate_at", assign.evaluate_at},
           {"seed", assign.seed}};
 }
 
@@ -185,6 +186,13 @@ void read(JsonReader& reader, Assign& assign) {
   assign.max_skipped_steps = reader.integer("max_skipped_steps");
   assign.num_skipped_steps = reader.integer("num_skipped_steps");
   assign.log_every = reader.integer("log_every");
+  for (const Json& step : reader.array("evaluate_at")) {
+    if (step.is_number_integer()) {
+      assign.evaluate_at.push_back(step.get<std::int64_t>());
+    } else {
+      reader.fault("evaluate_at", step.dump() + " stands here", "an array of steps");
+    }
+  }
   assign.seed = read_unsigned(reader, "seed");
 }
 

@@ -41,7 +41,7 @@ struct Prepared {
   std::string failure;
   cpu_set_t cores;
   bool pins = false;
-  FileDescriptor null;
+  FileDescriptor in;
   FileDescriptor out;
   FileDescriptor error;
   FileDescriptor control;
@@ -81,7 +81,7 @@ std::vector<char*> environment_with(const std::vector<std::string>& ours) {
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 
-  ::dup2(prepared.null.get(), STDIN_FILENO);
+  ::dup2(prepared.in.get(), STDIN_FILENO);
   ::dup2(prepared.out.get(), STDOUT_FILENO);
   ::dup2(prepared.error.get(), STDERR_FILENO);
   if (prepared.control.valid()) ::dup2(prepared.control.get(), kControlFd);
@@ -184,8 +184,8 @@ Result<pid_t> spawn(const Spawn& request) {
   prepared.pins = !request.cores.empty();
   const FileDescriptor null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null.valid()) return system_fault("/dev/null", "open", errno);
-  SATURN_TRY_VOID(place_high(null.get(), prepared.null, "/dev/null"));
   const auto or_null = [&](int fd) { return fd < 0 ? null.get() : fd; };
+  SATURN_TRY_VOID(place_high(or_null(request.stdin_fd), prepared.in, request.executable));
   SATURN_TRY_VOID(place_high(or_null(request.stdout_fd), prepared.out, request.executable));
   SATURN_TRY_VOID(place_high(or_null(request.stderr_fd), prepared.error, request.executable));
   SATURN_TRY_VOID(place_high(request.control_fd, prepared.control, request.executable));

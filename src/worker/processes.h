@@ -23,7 +23,8 @@ struct Spawn {
   std::vector<std::string> arguments;    ///< argv, from argv[0] on
   std::vector<std::string> environment;  ///< "NAME=value", in place of the caller's own of that name
   int control_fd = -1;                   ///< becomes kControlFd; -1 = none
-  int stdout_fd = -1;                    ///< -1 = /dev/null; stdin is always /dev/null
+  int stdin_fd = -1;                     ///< -1 = /dev/null, as for the other two
+  int stdout_fd = -1;
   int stderr_fd = -1;
   std::vector<int> cores;  ///< empty = as the caller
 };

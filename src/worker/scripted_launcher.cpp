@@ -60,6 +60,13 @@ struct ScriptedLauncher::Attempt {
   double loss(std::int64_t step) const {
     return script.loss_of ? script.loss_of(step) : 1.0 / static_cast<double>(step);
   }
+  std::map<std::string, double> metrics(std::int64_t step) const {
+    return script.metrics_of ? script.metrics_of(step) : script.metrics;
+  }
+  bool validates_now() const {
+    const std::vector<std::int64_t>& at = assign().evaluate_at;
+    return std::find(at.begin(), at.end(), done) != at.end();
+  }
   bool must_stop() const { return end || (stop_at && done >= *stop_at); }
 };
 
@@ -181,8 +188,9 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
     attempt.over = true;
   };
   const auto finish = [&] {
-    if (assign.mode == Mode::train && !script.metrics.empty() && attempt.done >= attempt.target) {
-      say(0, FromRank(Metric{.step = attempt.done, .values = script.metrics}));
+    const std::map<std::string, double> metrics = attempt.metrics(attempt.done);
+    if (assign.mode == Mode::train && !metrics.empty() && attempt.done >= attempt.target) {
+      say(0, FromRank(Metric{.step = attempt.done, .values = metrics}));
     }
     Finished finished{.steps = attempt.done,
                       .times = {{"start_s", script.start_s}},
@@ -193,7 +201,7 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
     finished.knobs.update(script.tuned_knobs);
     if (assign.mode == Mode::trial || !assign.resume_from.empty()) finished.times["load_s"] = script.load_s;
     if (assign.mode == Mode::trial) finished.times["save_s"] = script.save_s;
-    if (attempt.done >= attempt.target) finished.metrics = script.metrics;
+    if (attempt.done >= attempt.target) finished.metrics = metrics;
     say_all(finished);
     end_all({.exit_code = 0, .reason = "exit code 0"});
   };
@@ -232,6 +240,8 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
                                 .error_class = ErrorClass::data,
                                 .message = assign.resume_from + " is damaged"}));
       }
+      if (attempt.validates_now())
+        say(0, FromRank(Metric{.step = attempt.done, .values = attempt.metrics(attempt.done)}));
       return next_step();
     case Phase::stepping: {
       const double seconds = attempt.step_time_s(++attempt.done);
@@ -243,6 +253,8 @@ void ScriptedLauncher::advance_attempt(Attempt& attempt, std::vector<WorkerEvent
                              .step_time_s = seconds,
                              .skipped = !std::isfinite(loss)}));
       }
+      if (attempt.validates_now() && !last)
+        say(0, FromRank(Metric{.step = attempt.done, .values = attempt.metrics(attempt.done)}));
       const bool due = assign.checkpoint_every > 0 && attempt.done % assign.checkpoint_every == 0 && !last;
       const bool saves = assign.mode == Mode::train && (due || attempt.save) && !attempt.must_stop();
       return saves ? attempt.begin(Phase::saving, now_s, script.save_s) : next_step();

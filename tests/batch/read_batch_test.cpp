@@ -1,3 +1,5 @@
+#include "saturn/batch/read_batch.h"
+
 #include "tests/batch/support.h"
 
 namespace saturn {
@@ -163,6 +165,53 @@ min_jobs = 1
     const std::string zero =
         faults_of(folder.read(kPlainJob + "[search]\nmethod = \"median\"\nfirst_rung = 0\n"));
     CHECK(zero.find(":17:14: error: [search] first_rung = 0") != std::string::npos);
+  }
+
+  TEST_CASE("batch/read: jobs that a program proposes are the one job with its values") {
+    BatchFolder folder;
+    const std::string search =
+        "[search]\nmethod = \"ask\"\ncommand = [\"python3\", \"propose.py\"]\nsamples = 3\n";
+    const std::string job =
+        "[[job]]\nname = \"p-{sample}-{lr}\"\nmodel = \"gpt2-toy\"\ndata = \"text\"\nsteps = 10\nbatch_size "
+        "= "
+        "4\noptimizer.kind = \"adamw\"\n";
+    const auto empty = folder.read(job + search);
+    REQUIRE_MESSAGE(empty.ok(), faults_of(empty));
+    CHECK(empty->jobs.empty());
+    CHECK(empty->search.command == std::vector<std::string>{"python3", "propose.py"});
+    CHECK(empty->search.samples == 3);
+
+    const auto proposed = [&](const std::vector<batch::Proposal>& proposals) {
+      return batch::read_batch_text(folder.path(), empty->text, {}, proposals);
+    };
+    const auto two = proposed({{.number = 0, .parameters = {{"lr", 0.001}, {"batch_size", 8}}},
+                               {.number = 1, .parameters = {{"optimizer.lr", 1e-4}, {"betas", {0.5, 0.9}}}}});
+    REQUIRE_MESSAGE(two.ok(), faults_of(two));
+    CHECK(testing::all_names(*two) == "p-0-0.001 p-1-0.0001");
+    CHECK(two->jobs[0].optimizer.lr == 0.001);
+    CHECK(two->jobs[0].batch_size == 8);
+    CHECK(two->jobs[1].batch_size == 4);
+    CHECK(two->jobs[1].optimizer.beta1 == 0.5);
+    // What cannot be a job says which proposal and why.
+    CHECK(faults_of(proposed({{.number = 7, .parameters = {{"lrr", 1}}}})).find("proposal 7") !=
+          std::string::npos);
+    CHECK(faults_of(proposed({{.number = 0, .parameters = Json::object()}})).find("lr is missing") !=
+          std::string::npos);
+    CHECK_FALSE(proposed({{.number = 0, .parameters = {{"lr", nullptr}}}}).ok());
+    CHECK_FALSE(proposed({{.number = 0, .parameters = {{"lr", 1}, {"batch_size", 2.5}}}}).ok());
+    CHECK_FALSE(proposed({{.number = 0, .parameters = {{"lr", 1}, {"name", "x"}}}}).ok());
+  }
+
+  TEST_CASE("batch/read: a job to be proposed has no axes of its own and numbers in its name") {
+    BatchFolder folder;
+    const std::string faults =
+        faults_of(folder.read(kPlainJob + "[job.grid]\nlr = [1e-3]\n" + kPlainJob +
+                              "[search]\nmethod = \"ask\"\n" + "command = []\nreduction_factor = 3\n"));
+    for (const char* const part :
+         {"has no samples", "command names no program", "reduction_factor means nothing to method = \"ask\"",
+          "[job.grid] stands beside a program", "every proposed job would have this name",
+          "more than one [[job]]"})
+      CHECK_MESSAGE(faults.find(part) != std::string::npos, faults);
   }
 
   TEST_CASE("batch/read: nodes may be described instead of detected") {

@@ -202,6 +202,73 @@ TEST_SUITE("journal") {
     CHECK(fold(script.events)->find("a")->checkpoint->step == 6);
   }
 
+  TEST_CASE("journal/run_state: what a search decides and who paused a job can be told apart") {
+    Script script;
+    script.accept().plan(0.0, 10.0).start("a", 1, 0);
+    script.add(EventKind::searched, "a", 0,
+               {{"rung", 4}, {"step", 4}, {"value", 2.5}, {"decision", "pause"}, {"reason", "2 of 2"}});
+    script.add(EventKind::stopping, "a", 1, {{"reason", "2 of 2"}, {"search", true}, {"next", "paused"}});
+    script.add(EventKind::attempt_ended, "a", 1,
+               {{"next", "paused"}, {"class", ""}, {"message", ""}, {"step", 5}});
+    script.add(EventKind::job_changed, "b", 0, {{"happened", "pause"}, {"reason", "asked for"}});
+    Result<RunState> state = fold(script.events);
+    REQUIRE_MESSAGE(state.ok(), to_text(state.ok() ? Diagnostics{} : state.faults()));
+    CHECK(state->find("a")->held_by_search);
+    CHECK(state->find("b")->state == JobState::paused);
+    CHECK_FALSE(state->find("b")->held_by_search);
+    REQUIRE(state->find("a")->rungs.size() == 1);
+    const std::int64_t seq = state->find("a")->rungs.front().seq;
+    // A later decision at the rung keeps what was found there; letting go ends the hold.
+    script.add(EventKind::searched, "a", 0, {{"rung", 4}, {"decision", "promote"}, {"reason", "1 of 2"}});
+    script.add(EventKind::job_changed, "a", 0,
+               {{"happened", "resume"}, {"reason", "1 of 2"}, {"search", true}});
+    state = fold(script.events);
+    REQUIRE(state.ok());
+    CHECK_FALSE(state->find("a")->held_by_search);
+    const RungRecord& rung = state->find("a")->rungs.front();
+    CHECK(rung.decision == RungDecision::promote);
+    CHECK(rung.value == 2.5);
+    CHECK(rung.seq == seq);
+    // The summary tells it, and is read back.
+    const Json document = to_json(summarise(*state));
+    CHECK(document["jobs"][0]["rungs"][0]["decision"] == "promote");
+    const Result<Summary> back = summary_from_json(document, "summary.json");
+    REQUIRE(back.ok());
+    CHECK(to_text(to_json(*back)) == to_text(document));
+    // Nobody goes back to a rung that a job is beyond; a decision has one of four names.
+    Script wrong = script;
+    wrong.add(EventKind::searched, "a", 0, {{"rung", 2}, {"step", 5}, {"decision", "stop"}, {"reason", ""}});
+    CHECK_FALSE(fold(wrong.events).ok());
+    wrong = script;
+    wrong.add(EventKind::searched, "a", 0,
+              {{"rung", 8}, {"step", 8}, {"decision", "perhaps"}, {"reason", ""}});
+    CHECK_FALSE(fold(wrong.events).ok());
+  }
+
+  TEST_CASE("journal/run_state: a proposed job joins the run under its number") {
+    const auto proposal = [](std::int64_t number, const std::string& name) {
+      return Json{{"number", number},
+                  {"parameters", {{"lr", 0.1}}},
+                  {"name", name},
+                  {"result_digest", "d"},
+                  {"num_steps", 7}};
+    };
+    Script script;
+    script.accept().add(EventKind::proposed, "", 0, proposal(0, "p-0"));
+    const Result<RunState> state = fold(script.events);
+    REQUIRE_MESSAGE(state.ok(), to_text(state.ok() ? Diagnostics{} : state.faults()));
+    REQUIRE(state->jobs.size() == 3);
+    CHECK(state->find("p-0")->num_steps == 7);
+    CHECK(state->number_of_proposal("p-0") == 0);
+    CHECK(state->number_of_proposal("a") == -1);
+    CHECK(state->proposals.front().parameters["lr"] == 0.1);
+    for (const Json& wrong : {proposal(0, "p-1"), proposal(2, "p-1"), proposal(1, "a")}) {
+      Script other = script;
+      other.add(EventKind::proposed, "", 0, wrong);
+      CHECK_FALSE(fold(other.events).ok());
+    }
+  }
+
   TEST_CASE("journal/summary: predicted and measured times and the best job are what the events say") {
     const Result<RunState> state = fold(whole_run().events);
     REQUIRE(state.ok());

@@ -135,6 +135,7 @@ class ScriptedRun {
                              .observer = &observer,
                              .profile_observer = &trials,
                              .stop_count = stop_count,
+                             .start_program = start_program,
                              .trial_cache = trial_cache});
   }
 
@@ -158,6 +159,7 @@ class ScriptedRun {
   run::SessionRequest request;
   RecordingObserver observer;
   std::function<int()> stop_count;
+  std::function<Result<std::unique_ptr<worker::LineProgram>>(const std::string&)> start_program;
   const profile::TrialCache* trial_cache = nullptr;
   std::unique_ptr<worker::ScriptedLauncher> launcher;
   std::function<worker::Launcher&(worker::ScriptedLauncher&)> wrap_launcher;

@@ -43,6 +43,7 @@ Assign full_assign() {
       .max_skipped_steps = 9,
       .num_skipped_steps = 2,
       .log_every = 5,
+      .evaluate_at = {500, 1'000'000'000},
       .seed = std::numeric_limits<std::uint64_t>::max()};
 }
 

@@ -46,15 +46,19 @@ enum class EventKind {
   saving,           ///< step
   checkpoint,       ///< step, path, save_s
   metric,           ///< step, values {}
-  stopping,       ///< reason, move?, next? (pending, paused or cancelled: what the job is once its ranks have
-                  ///< ended)
+  proposed,  ///< number, parameters {}, name, result_digest, num_steps: a program proposed this job, which joins
+             ///< the batch
+  searched,  ///< rung, step, value?, decision (continue, pause, promote, stop), reason: what the search found
+             ///< of the job at the rung, and decided
+  stopping,  ///< reason, move?, search?, next? (pending, paused, stopped_early or cancelled: what the job is
+             ///< once its ranks have ended)
   attempt_ended,  ///< next (a JobState), class, message, step, retry_after_s?, drop_checkpoint?, metrics {}?,
                   ///< times {}?, pace {}?, memory_peak_bytes?, host_memory_peak_bytes?
   skipped,        ///< step, loss?, gradient_norm?: a number was not finite, and no weight was changed
   warning,  ///< step, about (checkpoint_not_saved; checkpoint_damaged: it goes on from `path`, of `step`),
             ///< class, message, path?: trouble that the rank lives with
   struck,  ///< technique, num_devices, num_ranks, knobs, trial, reason: this configuration is not tried again
-  job_changed,  ///< happened (a JobEvent of pause, resume, cancel, stop_early, reset, fail), reason
+  job_changed,  ///< happened (a JobEvent of pause, resume, cancel, stop_early, reset, fail), reason, search?
   requested,    ///< id, verb, target?, accepted, answer: what somebody asked of the run, and what came of it
   batch_added,  ///< file, path, digest, jobs [{name, result_digest, num_steps}]: these jobs join the batch
   device_changed,  ///< node, device, happened (drained, returned), reason

@@ -29,6 +29,26 @@ struct StepPace {
   std::int64_t num_timed = 0;  ///< 0: nothing is known yet
 };
 
+/// What a search decided of a job at a rung.
+enum class RungDecision {
+  go_on,    ///< "continue"
+  pause,    ///< it waits there with its checkpoint
+  promote,  ///< it goes on after having waited
+  stop,
+};
+
+const char* to_string(RungDecision decision);
+std::optional<RungDecision> rung_decision_from(const std::string& name);
+
+struct RungRecord {
+  std::int64_t rung = 0;  ///< step at which jobs are compared
+  std::int64_t step = 0;  ///< at which this one was validated for it; later than `rung` only after a crash
+  std::optional<double> value;  ///< nothing: not finite
+  RungDecision decision = RungDecision::go_on;
+  std::string reason;
+  std::int64_t seq = 0;  ///< of the event at which it came to the rung: their order
+};
+
 /// One launch of a job.
 struct Attempt {
   int number = 0;
@@ -55,6 +75,7 @@ struct Attempt {
   double save_s = 0.0;                ///< longest of its checkpoints
   bool moves = false;                 ///< it was asked to stop in order to go on under another assignment
   bool requested = false;             ///< it was asked to stop: its end is no failure
+  bool by_search = false;             ///< the search asked for that
   JobState next = JobState::pending;  ///< what the job is after a stop that was asked for
   std::string error_class;            ///< empty unless it failed
   std::string message;
@@ -84,6 +105,8 @@ struct JobRecord {
   std::vector<Attempt> attempts;  ///< since the last reset
   int first_attempt = 1;          ///< number of attempts[0], or of the next one
   std::optional<Checkpoint> checkpoint;
+  std::vector<RungRecord> rungs;  ///< ascending
+  bool held_by_search = false;    ///< it is paused or stopped_early by a decision of the search
   std::vector<Struck> struck;
   std::set<std::int64_t> skipped_steps;  ///< whose loss or gradients were not finite
   int num_failed_saves = 0;
@@ -114,6 +137,13 @@ struct Addition {
   std::string digest;
 };
 
+/// A job that a program proposed, in the order in which it did.
+struct Proposal {
+  std::int64_t number = 0;  ///< from 0
+  Json parameters = Json::object();
+  std::string job;
+};
+
 struct PlanRecord {
   std::string file;
   std::string digest;
@@ -142,6 +172,7 @@ struct RunState {
   std::string batch_path;  ///< where the user's file is
   std::string batch_digest;
   std::vector<Addition> additions;
+  std::vector<Proposal> proposals;
   std::vector<JobRecord> jobs;        ///< of the batch in force, in its order, then those that were added
   std::vector<plan::Device> drained;  ///< devices that take no new attempts
   std::vector<PlanRecord> plans;
@@ -158,6 +189,8 @@ struct RunState {
   JobRecord* find(const std::string& job);
   const JobRecord* find(const std::string& job) const;
   bool all_final() const;
+  /// -1 where the job was not proposed.
+  std::int64_t number_of_proposal(const std::string& job) const;
   /// The plan in force when the last controller began to run jobs; null where it has none yet.
   const PlanRecord* first_plan_of_last_controller() const;
 };

@@ -30,6 +30,7 @@ struct JobSummary {
   std::map<std::string, double> validation;  ///< "loss", "unigram_loss", "accuracy", ...
   int num_skipped_steps = 0;                 ///< a number was not finite
   int num_failed_saves = 0;                  ///< checkpoints that could not be written
+  std::vector<RungRecord> rungs;             ///< what a search found of it; seq is not carried
   std::string model_dir;                     ///< relative to the run directory; empty without weights
 
   /// What went wrong and was lived with: "2 steps skipped, 1 checkpoint not saved"; empty where nothing did.

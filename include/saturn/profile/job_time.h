@@ -44,6 +44,9 @@ struct Remaining {
   double release_s = 0.0;                  ///< not started before, from the plan's origin
   std::optional<RunningNow> running;
   bool finished = false;  ///< left out of the problem
+  /// Step that it is expected to reach, where a search may stop it before its end; 0 = its last. Times are of
+  /// the steps to there.
+  std::int64_t expected_end = 0;
 };
 
 /// Steps of every job, from the data: batch::split_of and batch::steps_of.

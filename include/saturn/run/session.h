@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "saturn/profile/measure.h"
 #include "saturn/run/planner.h"
 #include "saturn/worker/launcher.h"
+#include "saturn/worker/line_program.h"
 
 namespace saturn::run {
 
@@ -37,6 +39,8 @@ struct Surroundings {
   journal::RunObserver* observer = nullptr;
   profile::ProfileObserver* profile_observer = nullptr;
   std::function<int()> stop_count;
+  /// Starts the program of [search] method = "ask", whose notes go to the log; absent: as a process.
+  std::function<Result<std::unique_ptr<worker::LineProgram>>(const std::string& log_path)> start_program;
   std::vector<int> wake_fds;    ///< readable when `stop_count` has changed
   double longest_wait_s = 1.0;  ///< of the run loop, where nothing comes and nothing is due
   /// Where trials of other batches are found, and what the run finds of its own is kept; null = nowhere.

@@ -44,6 +44,7 @@ struct RunView {
   int num_done = 0;
   int num_failed = 0;
   int num_cancelled = 0;
+  int num_stopped_early = 0;
   std::vector<JobView> jobs;
 };
 

@@ -18,7 +18,7 @@
 namespace saturn::worker {
 
 /// Raised whenever a message changes; a worker that speaks another version is ended at its `ready`.
-inline constexpr int kProtocolVersion = 3;
+inline constexpr int kProtocolVersion = 4;
 
 /// How the ranks of an attempt find each other: over loopback, on a port that is already bound.
 struct Rendezvous {
@@ -64,6 +64,7 @@ struct Assign {
   std::int64_t max_skipped_steps = 0;  ///< of the whole job, for numbers that are not finite
   std::int64_t num_skipped_steps = 0;  ///< of them, up to from_step
   std::int64_t log_every = 1;          ///< steps
+  std::vector<std::int64_t> evaluate_at;  ///< steps to validate after, from_step included, besides the job's own
   std::uint64_t seed = 0;
 
   bool operator==(const Assign&) const = default;

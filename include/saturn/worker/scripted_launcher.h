@@ -44,6 +44,8 @@ struct Script {
   std::function<bool(std::int64_t step)> save_fails_of = {};     ///< the disk is full when `step` is saved
   std::optional<std::int64_t> falls_back_to = {};  ///< where it resumes: that one is damaged, this is used
   std::map<std::string, double> metrics = {};      ///< of the validation at the end
+  /// Of the validations that are asked for (Assign::evaluate_at), and of the one at the end.
+  std::function<std::map<std::string, double>(std::int64_t step)> metrics_of = {};
   std::int64_t memory_peak_bytes = 0;
   std::int64_t host_memory_peak_bytes = 0;
   Json tuned_knobs = Json::object();  ///< added to the configuration's in Finished
