@@ -86,6 +86,7 @@ class Attempt {
     auto launched = launcher->launch(request);
     REQUIRE(launched.ok());
     processes = *launched;
+    if (on_launch) on_launch();
     const double start_s = kClock.now_s();
     while (static_cast<int>(told.ended.size()) < num_ranks) {
       REQUIRE(kClock.now_s() - start_s < 120.0);
@@ -143,6 +144,7 @@ class Attempt {
   worker::Assign assign;
   std::string technique;  ///< empty: single, or ddp on several ranks
   Json knobs = Json::object();
+  std::function<void()> on_launch;  ///< what it sends lies before the first step, however fast that is
   std::function<void(const worker::Heartbeat&)> on_beat;
   std::string attempt;
   std::vector<worker::RankProcess> processes;

@@ -119,9 +119,8 @@ TEST_SUITE("rank") {
       Attempt stopped("dropout = 0.1\nmicro_batches = 2\n");
       stopped.assign.checkpoint_every = 2;
       stopped.assign.keep_checkpoints = 2;
-      const Told first = stopped.run_well(num_ranks, [&](const worker::Step& step) {
-        if (step.step == 1) stopped.launcher->send_all(stopped.attempt, worker::StopAtStep{5});
-      });
+      stopped.on_launch = [&] { stopped.launcher->send_all(stopped.attempt, worker::StopAtStep{5}); };
+      const Told first = stopped.run_well(num_ranks);
       REQUIRE(first.checkpoints.size() == 3);
       CHECK(first.checkpoints.back().step == 5);
       CHECK(first.finished[0].steps == 5);
@@ -130,6 +129,7 @@ TEST_SUITE("rank") {
 
       stopped.assign.resume_from = first.checkpoints.back().path;
       stopped.assign.from_step = 5;
+      stopped.on_launch = {};
       const Told rest = stopped.run_well(num_ranks);
       REQUIRE(rest.steps.size() == 7);
       for (std::size_t i = 0; i < rest.steps.size(); ++i) CHECK(rest.steps[i].loss == all.steps[i + 5].loss);
