@@ -231,7 +231,7 @@ clip_norm = 1.0
             threads=shape["threads"], memory_limit_bytes=0, mode="train", job_directory=str(directory),
             rendezvous=dict(host="127.0.0.1", port=0, listen_fd=-1, key="", timeout_s=60),
             log_path=str(pathlib.Path(directory, "log.txt")), resume_from="", from_step=0, to_step=1000000,
-            warmup_steps=0, trial_steps=0, checkpoint_every=0, keep_checkpoints=1,
+            warmup_steps=0, trial_steps=0, checkpoint_every=0, keep_checkpoints=1, evaluate_at=[],
             max_skipped_steps=0, num_skipped_steps=0, log_every=1, seed=0)
 
     def send(self, message):
