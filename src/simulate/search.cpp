@@ -2,11 +2,8 @@
 
 #include "saturn/simulate/search.h"
 
-#include <stdlib.h>
-
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 #include <map>
 #include <memory>
@@ -17,55 +14,10 @@
 #include "saturn/run/planner.h"
 #include "saturn/run/rehearse.h"
 #include "saturn/worker/scripted_launcher.h"
+#include "simulate/stage.h"
 
 namespace saturn::simulate {
 namespace {
-
-// Plans at once and by iterations alone, so that a simulation can be repeated.
-class RepeatablePlanner final : public run::Planner {
- public:
-  explicit RepeatablePlanner(std::int64_t iterations)
-      : iterations_(iterations), inner_(run::make_inline_planner()) {}
-
-  Result<void> start(const plan::PlanProblem& problem, const plan::SolveOptions& options) override {
-    plan::SolveOptions own = options;
-    own.iterations = iterations_;
-    own.time_limit_s = 600.0;
-    own.num_threads = 1;
-    own.baselines = false;
-    return inner_->start(problem, own);
-  }
-  bool busy() const override { return inner_->busy(); }
-  int fd() const override { return inner_->fd(); }
-  std::optional<Result<plan::Plan>> take() override { return inner_->take(); }
-  void cancel() override { inner_->cancel(); }
-
- private:
-  std::int64_t iterations_;
-  std::unique_ptr<run::Planner> inner_;
-};
-
-class Scratch {
- public:
-  Scratch() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "saturn-search-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) != nullptr) path_ = pattern;
-  }
-  ~Scratch() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-std::string id_of(const std::string& job, const plan::Configuration& one) {
-  return job + "/" + one.technique + "-x" + std::to_string(one.num_devices) + "-" + one.device_class;
-}
 
 run::Rehearsal rehearsal_of(const plan::PlanProblem& problem, const SearchSettings& settings) {
   run::Rehearsal rehearsal;
@@ -74,13 +26,7 @@ run::Rehearsal rehearsal_of(const plan::PlanProblem& problem, const SearchSettin
   rehearsal.batch.run.max_moves = settings.max_moves;
   rehearsal.batch.search = settings.search;
   rehearsal.batch.data["simulated"].name = "simulated";
-  rehearsal.machine.cpu_model = "simulated";
-  for (const plan::Node& node : problem.nodes) {
-    devices::Node entry{.name = node.name, .device_class = node.device_class};
-    for (int i = 0; i < node.num_devices; ++i)
-      entry.devices.push_back({.index = i, .kind = "gpu", .device_class = node.device_class});
-    rehearsal.machine.nodes.push_back(std::move(entry));
-  }
+  rehearsal.machine = machine_of(problem);
   rehearsal.profile.machine = rehearsal.machine;
   for (const plan::Job& job : problem.jobs) {
     batch::Job entry;
@@ -111,18 +57,11 @@ run::Rehearsal rehearsal_of(const plan::PlanProblem& problem, const SearchSettin
 worker::Script script_of(const worker::LaunchRequest& request, const run::Rehearsal& rehearsal,
                          const SearchSettings& settings) {
   const std::string job = request.ranks.front().job["name"].get<std::string>();
-  Diagnostics faults;
-  const batch::Configuration configuration =
-      batch::configuration_from_json(JsonReader(request.ranks.front().configuration, "assign", "", faults));
-  const profile::Trial* const trial =
-      rehearsal.profile.find_id(id_of(job, {.technique = configuration.technique,
-                                            .num_devices = configuration.num_devices,
-                                            .device_class = configuration.device_class}));
-  SATURN_CHECK(faults.empty() && trial != nullptr, "what is launched is one of the trials");
-  worker::Script script{.start_s = trial->start_time_s,
-                        .load_s = trial->load_time_s,
-                        .save_s = trial->save_time_s,
-                        .step_time_s = trial->step_time_s};
+  const profile::Trial& trial = trial_launched(request, rehearsal.profile);
+  worker::Script script{.start_s = trial.start_time_s,
+                        .load_s = trial.load_time_s,
+                        .save_s = trial.save_time_s,
+                        .step_time_s = trial.step_time_s};
   script.metrics_of = [job, num_steps = rehearsal.num_steps.at(job),
                        seed = settings.seed](std::int64_t step) {
     return std::map<std::string, double>{{"validation_loss", loss_of(job, step, num_steps, seed)}};
@@ -152,14 +91,20 @@ Result<SearchOutcome> simulate_search(const plan::PlanProblem& problem, const Se
   FakeClock clock;
   worker::ScriptedLauncher launcher(
       clock, [&](const worker::LaunchRequest& request) { return script_of(request, rehearsal, settings); });
-  RepeatablePlanner planner(settings.iterations);
+  const std::unique_ptr<run::Planner> planner =
+      make_repeatable_planner({.time_limit_s = std::numeric_limits<double>::max(),
+                               .iterations = settings.iterations,
+                               .seed = settings.seed,
+                               .num_threads = 1,
+                               .proves = false,
+                               .baselines = false});
   journal::SilentRunObserver observer;
   SATURN_TRY(journal::RunDirectory directory, journal::RunDirectory::open(scratch.path() + "/run", clock));
   SATURN_TRY(const run::Rehearsed rehearsed,
              run::rehearse(rehearsal, directory,
                            {.launcher = &launcher,
                             .clock = &clock,
-                            .planner = &planner,
+                            .planner = planner.get(),
                             .observer = &observer,
                             .longest_wait_s = std::max(1.0, plan::quick_bound_s(problem) / 400.0)}));
   SearchOutcome outcome;

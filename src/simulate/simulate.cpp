@@ -3,11 +3,9 @@
 #include "saturn/simulate/simulate.h"
 
 #include <signal.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 
 #include "saturn/base/digest.h"
@@ -15,6 +13,7 @@
 #include "saturn/plan/solve.h"
 #include "saturn/run/planner.h"
 #include "saturn/worker/scripted_launcher.h"
+#include "simulate/stage.h"
 
 namespace saturn::simulate {
 namespace {
@@ -24,29 +23,6 @@ constexpr double kPolls = 400.0;       // of the run loop over the planned makes
 constexpr int kMostRestarts = 200;     // the machine's failures, not the job's
 constexpr double kDayS = 86400.0;
 constexpr double kPublishedS = 60.0;  // for CBC on the published formulation
-
-// A directory that is gone with it; in memory where there is such a place, since every event is synced.
-class Scratch {
- public:
-  Scratch() {
-    std::error_code ignored;
-    const std::filesystem::path shared = "/dev/shm";
-    const bool in_memory = std::filesystem::is_directory(shared, ignored) && ::access("/dev/shm", W_OK) == 0;
-    std::string pattern =
-        ((in_memory ? shared : std::filesystem::temp_directory_path()) / "saturn-simulate-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) != nullptr) path_ = pattern;
-  }
-  ~Scratch() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // How a policy plans where the clock may not decide.
 plan::SolveOptions options_of(const Settings& settings, std::int64_t iterations, std::uint64_t seed) {
@@ -59,46 +35,8 @@ plan::SolveOptions options_of(const Settings& settings, std::int64_t iterations,
           .baselines = false};
 }
 
-// Plans at once, by the policy under test and by iterations, so that a simulation can be repeated.
-class PolicyPlanner final : public run::Planner {
- public:
-  explicit PolicyPlanner(plan::SolveOptions options)
-      : options_(std::move(options)), inner_(run::make_inline_planner()) {}
-
-  Result<void> start(const plan::PlanProblem& problem, const plan::SolveOptions& asked) override {
-    plan::SolveOptions own = options_;
-    own.start_from = asked.start_from;
-    return inner_->start(problem, own);
-  }
-  bool busy() const override { return inner_->busy(); }
-  int fd() const override { return inner_->fd(); }
-  std::optional<Result<plan::Plan>> take() override { return inner_->take(); }
-  void cancel() override { inner_->cancel(); }
-
- private:
-  plan::SolveOptions options_;
-  std::unique_ptr<run::Planner> inner_;
-};
-
 std::uint64_t word_of(const std::string& text) {
   return mix_text(text.size(), text);
-}
-
-std::string id_of(const std::string& job, const plan::Configuration& configuration) {
-  return job + "/" + configuration.technique + "-x" + std::to_string(configuration.num_devices) + "r" +
-         std::to_string(configuration.num_ranks) + "-" + configuration.device_class + "-" +
-         configuration.knobs.dump();
-}
-
-devices::Machine machine_of(const plan::PlanProblem& problem) {
-  devices::Machine machine{.cpu_model = "simulated"};
-  for (const plan::Node& node : problem.nodes) {
-    devices::Node entry{.name = node.name, .device_class = node.device_class};
-    for (int i = 0; i < node.num_devices; ++i)
-      entry.devices.push_back({.index = i, .kind = "gpu", .device_class = node.device_class});
-    machine.nodes.push_back(std::move(entry));
-  }
-  return machine;
 }
 
 // What the planner is told of a configuration: its time in strides.
@@ -166,32 +104,23 @@ worker::Script script_of(const worker::LaunchRequest& request, const profile::Pr
                          const Settings& settings, std::uint64_t seed) {
   const worker::Assign& assign = request.ranks.front();
   const std::string job = assign.job["name"].get<std::string>();
-  Diagnostics faults;
-  const batch::Configuration configuration =
-      batch::configuration_from_json(JsonReader(assign.configuration, "assign", "", faults));
-  const std::string id = id_of(job, {.technique = configuration.technique,
-                                     .num_devices = configuration.num_devices,
-                                     .num_ranks = configuration.num_ranks,
-                                     .device_class = configuration.device_class,
-                                     .knobs = configuration.knobs});
-  const profile::Trial* const trial = profile.find_id(id);
-  SATURN_CHECK(faults.empty() && trial != nullptr, "what is launched is one of the trials");
+  const profile::Trial& trial = trial_launched(request, profile);
 
   const Truth& truth = settings.truth;
   const std::uint64_t job_key = mix_key(seed, word_of(job));
-  const std::uint64_t key = mix_key(seed, word_of(id));
+  const std::uint64_t key = mix_key(seed, word_of(trial.id));
   const double typical_s =
-      trial->step_time_s * factor_of(truth.job_error, job_key) * factor_of(truth.configuration_error, key);
+      trial.step_time_s * factor_of(truth.job_error, job_key) * factor_of(truth.configuration_error, key);
   const double drift = truth.drift * normal_of(mix_key(job_key, 1));
   worker::Script script{
-      .start_s = trial->start_time_s, .load_s = trial->load_time_s, .save_s = trial->save_time_s};
+      .start_s = trial.start_time_s, .load_s = trial.load_time_s, .save_s = trial.save_time_s};
   script.step_time_s_of = [=, noise = truth.step_noise](std::int64_t step) {
     const double done = static_cast<double>(step) / static_cast<double>(kStrides);
     return typical_s * std::max(0.1, 1.0 + drift * done) *
            factor_of(noise, mix_key(key, static_cast<std::uint64_t>(step)));
   };
   if (truth.failures_per_day > 0.0) {
-    const double rate_per_s = truth.failures_per_day / kDayS * static_cast<double>(configuration.num_devices);
+    const double rate_per_s = truth.failures_per_day / kDayS * trial.configuration.num_devices;
     const double after_s =
         -std::log(1.0 - Random(mix_key(key, word_of(request.attempt))).uniform()) / rate_per_s;
     const double strides = std::min(after_s / typical_s, static_cast<double>(kStrides));
@@ -250,13 +179,14 @@ Result<Outcome> Simulation::run(bool introspects, std::uint64_t seed) const {
   worker::ScriptedLauncher launcher(clock, [&](const worker::LaunchRequest& request) {
     return script_of(request, rehearsal.profile, settings_, seed);
   });
-  PolicyPlanner planner(options_of(settings_, settings_.iterations, draws ? seed : settings_.seed));
+  const std::unique_ptr<run::Planner> planner =
+      make_repeatable_planner(options_of(settings_, settings_.iterations, draws ? seed : settings_.seed));
   journal::SilentRunObserver observer;
   SATURN_TRY(journal::RunDirectory directory, journal::RunDirectory::open(scratch.path() + "/run", clock));
   SATURN_TRY(const run::Rehearsed rehearsed, run::rehearse(rehearsal, directory,
                                                            {.launcher = &launcher,
                                                             .clock = &clock,
-                                                            .planner = &planner,
+                                                            .planner = planner.get(),
                                                             .observer = &observer,
                                                             .longest_wait_s = longest_wait_s_}));
   Outcome outcome{.planned_s = rehearsed.first_plan.makespan_s,
