@@ -6,6 +6,7 @@
 #include <array>
 #include <filesystem>
 
+#include "run/append.h"
 #include "saturn/base/files.h"
 #include "saturn/batch/identity.h"
 #include "saturn/checkpoint/shelf.h"
@@ -115,8 +116,7 @@ Result<void> recover(journal::RunDirectory& directory, journal::RunObserver& obs
       saved.details = {{"step", *step},
                        {"path", join_path(checkpoint::kShelf, checkpoint::name_of_step(*step))},
                        {"save_s", record.checkpoint ? record.checkpoint->save_s : 0.0}};
-      SATURN_TRY(const Event appended, directory.append(std::move(saved)));
-      observer.on_event(appended, directory.state());
+      SATURN_TRY_VOID(append(std::move(saved), directory, observer));
     }
     Event lost{.kind = EventKind::attempt_ended, .job = name, .attempt = attempt.number};
     // What was asked for the job before its controller died still holds.
@@ -124,8 +124,7 @@ Result<void> recover(journal::RunDirectory& directory, journal::RunObserver& obs
                     {"class", ""},
                     {"message", "its controller ended before it"},
                     {"step", last_step}};
-    SATURN_TRY(const Event appended, directory.append(std::move(lost)));
-    observer.on_event(appended, directory.state());
+    SATURN_TRY_VOID(append(std::move(lost), directory, observer));
   }
   return {};
 }
@@ -170,9 +169,7 @@ Result<void> accept_batch(const batch::Batch& batch, const std::map<std::string,
                       {"digest", batch.digest},
                       {"name", batch.name},
                       {"jobs", std::move(jobs)}};
-  SATURN_TRY(const Event appended, directory.append(std::move(accepted)));
-  observer.on_event(appended, directory.state());
-  return {};
+  return append(std::move(accepted), directory, observer);
 }
 
 }  // namespace saturn::run

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "run/accept.h"
+#include "run/append.h"
 #include "saturn/base/files.h"
 #include "saturn/base/nearest.h"
 #include "saturn/batch/identity.h"
@@ -23,12 +24,6 @@ using journal::JobEvent;
 using journal::JobRecord;
 using journal::JobState;
 using Verb = journal::Request::Verb;
-
-Result<void> append(Event event, journal::RunDirectory& directory, journal::RunObserver& observer) {
-  SATURN_TRY(const Event appended, directory.append(std::move(event)));
-  observer.on_event(appended, directory.state());
-  return {};
-}
 
 // The batch in force, read from its copy as if from where it lay.
 Result<batch::Batch> batch_in_force(const journal::RunState& state, const journal::RunPaths& paths) {
@@ -101,7 +96,8 @@ Answer joined_answer(int num_new) {
 }
 
 std::string held_by_search(const std::string& job) {
-  return "job " + in_quotes(job) + " waits at a rung of [search], which lets it go on once it is among the best";
+  return "job " + in_quotes(job) +
+         " waits at a rung of [search], which lets it go on once it is among the best";
 }
 
 Answer no_such_job(const journal::RunState& state, const std::string& job) {

@@ -11,10 +11,10 @@ namespace saturn::run {
 
 Answer refused(std::string why);
 
-/// `job` is no job of the run.
 /// Why a job that waits at a rung is not resumed by hand.
 std::string held_by_search(const std::string& job);
 
+/// `job` is no job of the run.
 Answer no_such_job(const journal::RunState& state, const std::string& job);
 
 /// What a job that no rank runs becomes by pause, resume or cancel.

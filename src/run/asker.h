@@ -1,9 +1,16 @@
 // The conversation with the program that proposes jobs: one question at a time, each answered by one line.
 //
-//   > {"type":"begin","protocol":1,"metric":..,"goal":..,"samples":N,"seed":S,"history":[..]}  <
-//   {"ready":true} > {"type":"ask","number":3}              < {"parameters":{"lr":0.001}}, or
-//   {"finished":true} > {"type":"report","number":3,"step":100,"value":2.5}                       <
-//   {"stop":false} > {"type":"tell","number":3,"state":"done","value":2.25}                    < {}
+//   sent: {"type":"begin","protocol":1,"metric":..,"goal":..,"samples":N,"seed":S,"history":[..]}
+//   answered: {"ready":true}
+//
+//   sent: {"type":"ask","number":3}
+//   answered: {"parameters":{"lr":0.001}}, or {"finished":true}
+//
+//   sent: {"type":"report","number":3,"step":100,"value":2.5}
+//   answered: {"stop":false}
+//
+//   sent: {"type":"tell","number":3,"state":"done","value":2.25}
+//   answered: {}
 //
 // history holds what was proposed before this program was started: [{"number", "parameters", "state",
 // "reports": [[step, value]..], "value"}]; value is null where it was not finite or there is none. Any answer

@@ -2,6 +2,8 @@
 
 #include "run/early_stop.h"
 
+#include "run/append.h"
+
 namespace saturn::run {
 namespace {
 
@@ -11,12 +13,6 @@ using journal::JobEvent;
 using journal::JobRecord;
 using journal::JobState;
 using journal::RungDecision;
-
-Result<void> append(Event event, journal::RunDirectory& directory, journal::RunObserver& observer) {
-  SATURN_TRY(const Event appended, directory.append(std::move(event)));
-  observer.on_event(appended, directory.state());
-  return {};
-}
 
 // What is to happen to the job; nothing where it is as it should be.
 std::optional<JobEvent> to_happen(const JobRecord& record) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "run/append.h"
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
 #include "saturn/base/nearest.h"
@@ -40,9 +41,7 @@ Remainder remainder_of(const Execution& execution, const profile::Profile& estim
 }
 
 Result<void> Executor::append(Event event) {
-  SATURN_TRY(const Event appended, directory_.append(std::move(event)));
-  around_.observer->on_event(appended, directory_.state());
-  return {};
+  return run::append(std::move(event), directory_, *around_.observer);
 }
 
 const JobRecord& Executor::record_of(const Live& live) const {

@@ -132,7 +132,8 @@ Result<void> Executor::re_plan() {
   const double end_s = planning.kept ? now_s + planning.kept->makespan_s : 0.0;
   if (timer && planning.kept && std::abs(end_s - expected_end_s_) <= kNothingNew * planning.kept->makespan_s)
     return {};
-  if (!planning.kept || could_gain(planning.problem, *planning.kept)) return begin_solving(std::move(planning));
+  if (!planning.kept || could_gain(planning.problem, *planning.kept))
+    return begin_solving(std::move(planning));
   planning.rearranged = planning.kept;
   return look_at_moves(std::move(planning));
 }
@@ -158,8 +159,8 @@ Result<void> Executor::take_plan() {
   return look_at_moves(std::move(planning));
 }
 
-// The second look: with what runs allowed to move at its price. Time has passed since the first one: all plans
-// are seen from now, so that none has a head start.
+// The second look: with what runs allowed to move at its price. Time has passed since the first one: all
+// plans are seen from now, so that none has a head start.
 Result<void> Executor::look_at_moves(Planning planning) {
   if (!introspects() || execution_.batch.run.max_moves == 0 || live_.empty())
     return decide(planning, std::nullopt);

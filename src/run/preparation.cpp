@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "run/accept.h"
+#include "run/append.h"
 #include "saturn/base/digest.h"
 #include "saturn/base/files.h"
 #include "saturn/plan/check.h"
@@ -19,12 +20,6 @@ using journal::JobRecord;
 using journal::JobState;
 
 constexpr double kPollS = 0.25;
-
-Result<void> append(Event event, journal::RunDirectory& directory, journal::RunObserver& observer) {
-  SATURN_TRY(const Event appended, directory.append(std::move(event)));
-  observer.on_event(appended, directory.state());
-  return {};
-}
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 
 #include "saturn/run/rehearse.h"
 
+#include "run/append.h"
 #include "run/executor.h"
 #include "saturn/plan/check.h"
 
@@ -23,9 +24,7 @@ Result<void> accept(const Rehearsal& rehearsal, journal::RunDirectory& directory
                       {"digest", ""},
                       {"name", rehearsal.batch.name},
                       {"jobs", std::move(jobs)}};
-  SATURN_TRY(const Event appended, directory.append(std::move(accepted)));
-  observer.on_event(appended, directory.state());
-  return {};
+  return append(std::move(accepted), directory, observer);
 }
 
 }  // namespace

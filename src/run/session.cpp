@@ -9,6 +9,7 @@
 
 #include "run/accept.h"
 #include "run/answers.h"
+#include "run/append.h"
 #include "run/disk.h"
 #include "run/early_stop.h"
 #include "run/executor.h"
@@ -46,12 +47,6 @@ Result<std::set<std::string>> selected_jobs(const batch::Batch& batch, const std
   }
   if (!faults.empty()) return faults;
   return selected;
-}
-
-Result<void> append(Event event, journal::RunDirectory& directory, journal::RunObserver& observer) {
-  SATURN_TRY(const Event appended, directory.append(std::move(event)));
-  observer.on_event(appended, directory.state());
-  return {};
 }
 
 Result<void> retry_failed(const std::set<std::string>& selected, journal::RunDirectory& directory,
