@@ -13,9 +13,10 @@ namespace saturn::journal {
 namespace {
 
 constexpr std::array kKindNames = {
-    "run_started", "batch_accepted", "planned",   "introspected", "attempt_started", "training", "progress",
-    "saving",      "checkpoint",     "metric",    "proposed",       "searched",       "stopping",     "attempt_ended",   "skipped",  "warning",
-    "struck",      "job_changed",    "requested", "batch_added",  "device_changed",  "run_ended"};
+    "run_started", "batch_accepted", "planned",        "introspected", "attempt_started", "training",
+    "progress",    "saving",         "checkpoint",     "metric",       "proposed",        "searched",
+    "stopping",    "attempt_ended",  "skipped",        "warning",      "struck",          "job_changed",
+    "requested",   "batch_added",    "device_changed", "run_ended"};
 constexpr std::string_view kChecksumKey = ",\"crc32c\":\"";
 constexpr std::size_t kChecksumBytes = kChecksumKey.size() + 8 + 2;  // eight digits, then "}
 

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "saturn/base/statistics.h"
+#include "saturn/base/units.h"
 #include "saturn/search/rungs.h"
 
 namespace saturn::search {
@@ -79,18 +80,8 @@ bool may_come(const JobRecord& record, std::int64_t rung) {
   return record.rungs.back().rung < rung && record.rungs.back().decision != RungDecision::stop;
 }
 
-std::string text_of(std::size_t n) {
-  return std::to_string(n);
-}
-
-std::string number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
-  return text;
-}
-
 std::string value_text(const SearchSettings& settings, std::optional<double> value) {
-  return settings.metric + (value && std::isfinite(*value) ? " " + number(*value) : " is not finite");
+  return settings.metric + (value && std::isfinite(*value) ? " " + format_number(*value) : " is not finite");
 }
 
 std::string at_text(const SearchSettings& settings, std::int64_t rung, std::optional<double> value) {
@@ -112,14 +103,14 @@ std::vector<Decision> follow_ups_at(const SearchSettings& settings, const RunSta
     const Entry& entry = ranked[i];
     if (entry.ahead) continue;
     const RungRecord& known = *at_rung(*entry.record, rung);
-    const std::string rank = ", " + text_of(i + 1) + " of " + text_of(ranked.size());
+    const std::string rank = ", " + std::to_string(i + 1) + " of " + std::to_string(ranked.size());
     const std::string said = at_text(settings, rung, known.value) + rank;
     if (i < quota && std::isfinite(entry.loss)) {
       decisions.push_back({entry.record->name, rung, RungDecision::promote,
-                           said + ": among the best " + text_of(quota) + " now"});
+                           said + ": among the best " + std::to_string(quota) + " now"});
     } else if (closed && known.decision == RungDecision::pause) {
       decisions.push_back({entry.record->name, rung, RungDecision::stop,
-                           said + ", and no other can come: the best " + text_of(quota) + " go on"});
+                           said + ", and no other can come: the best " + std::to_string(quota) + " go on"});
     }
   }
   return decisions;
@@ -136,8 +127,8 @@ Decision judge_asha(const SearchSettings& settings, const RunState& state, const
   const std::size_t quota = n / static_cast<std::size_t>(settings.reduction_factor);
   const bool among = better < quota && std::isfinite(loss);
   return {job, rung, among ? RungDecision::go_on : RungDecision::pause,
-          at_text(settings, rung, value) + ", " + text_of(better + 1) + " of " + text_of(n) + ": the best " +
-              text_of(quota) + " go on"};
+          at_text(settings, rung, value) + ", " + std::to_string(better + 1) + " of " + std::to_string(n) +
+              ": the best " + std::to_string(quota) + " go on"};
 }
 
 // ---- median
@@ -171,12 +162,13 @@ Decision judge_median(const SearchSettings& settings, const RunState& state, con
     }
   }
   if (others.size() < static_cast<std::size_t>(settings.min_jobs))
-    return {job, rung, RungDecision::go_on, said + "; " + text_of(others.size()) + " others to compare with"};
+    return {job, rung, RungDecision::go_on,
+            said + "; " + std::to_string(others.size()) + " others to compare with"};
   const double middle = median(others);
   const bool worse = best > middle;
   const double shown = settings.goal == "max" ? -middle : middle;
   return {job, rung, worse ? RungDecision::stop : RungDecision::go_on,
-          said + "; the median of " + text_of(others.size()) + " others is " + number(shown)};
+          said + "; the median of " + std::to_string(others.size()) + " others is " + format_number(shown)};
 }
 
 // ---- Expectations
