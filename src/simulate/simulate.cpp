@@ -42,20 +42,11 @@ std::uint64_t word_of(const std::string& text) {
 // What the planner is told of a configuration: its time in strides.
 profile::Trial trial_of(const plan::Job& job, const plan::Configuration& configuration,
                         const Settings& settings) {
-  const bool states_cost = configuration.start_cost_s > 0.0;
-  return {.id = id_of(job.name, configuration),
-          .job_class = job.name,
-          .jobs = {job.name},
-          .configuration = {.technique = configuration.technique,
-                            .num_devices = configuration.num_devices,
-                            .num_ranks = configuration.num_ranks,
-                            .device_class = configuration.device_class,
-                            .knobs = configuration.knobs},
-          .outcome = profile::Outcome::ok,
-          .step_time_s = configuration.time_s / static_cast<double>(kStrides),
-          .start_time_s = states_cost ? configuration.start_cost_s : settings.start_s,
-          .save_time_s = settings.save_s,
-          .load_time_s = settings.save_s};
+  profile::Trial trial =
+      trial_taking(configuration.time_s / static_cast<double>(kStrides), job, configuration);
+  trial.start_time_s = configuration.start_cost_s > 0.0 ? configuration.start_cost_s : settings.start_s;
+  trial.save_time_s = trial.load_time_s = settings.save_s;
+  return trial;
 }
 
 Result<run::Rehearsal> rehearsal_of(const plan::PlanProblem& problem, const Settings& settings) {

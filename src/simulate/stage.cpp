@@ -60,6 +60,20 @@ std::string id_of(const std::string& job, const plan::Configuration& configurati
          configuration.knobs.dump();
 }
 
+profile::Trial trial_taking(double step_time_s, const plan::Job& job,
+                            const plan::Configuration& configuration) {
+  return {.id = id_of(job.name, configuration),
+          .job_class = job.name,
+          .jobs = {job.name},
+          .configuration = {.technique = configuration.technique,
+                            .num_devices = configuration.num_devices,
+                            .num_ranks = configuration.num_ranks,
+                            .device_class = configuration.device_class,
+                            .knobs = configuration.knobs},
+          .outcome = profile::Outcome::ok,
+          .step_time_s = step_time_s};
+}
+
 const profile::Trial& trial_launched(const worker::LaunchRequest& request, const profile::Profile& profile) {
   const worker::Assign& assign = request.ranks.front();
   Diagnostics faults;

@@ -36,6 +36,10 @@ std::unique_ptr<run::Planner> make_repeatable_planner(plan::SolveOptions options
 /// Of a configuration's trial.
 std::string id_of(const std::string& job, const plan::Configuration& configuration);
 
+/// The trial of a configuration of which nothing else is known than what a step takes.
+profile::Trial trial_taking(double step_time_s, const plan::Job& job,
+                            const plan::Configuration& configuration);
+
 /// The trial whose configuration is launched.
 const profile::Trial& trial_launched(const worker::LaunchRequest& request, const profile::Profile& profile);
 

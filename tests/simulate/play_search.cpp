@@ -1,6 +1,6 @@
 // A problem's jobs as a batch with [search], its configurations as trials, and curves for losses.
 
-#include "saturn/simulate/search.h"
+#include "tests/simulate/play_search.h"
 
 #include <algorithm>
 #include <cmath>
@@ -35,20 +35,11 @@ run::Rehearsal rehearsal_of(const plan::PlanProblem& problem, const SearchSettin
     rehearsal.batch.jobs.push_back(std::move(entry));
     rehearsal.num_steps[job.name] = job.last_step;
     for (const plan::Configuration& one : job.configurations) {
-      rehearsal.trials_of[job.name].push_back(id_of(job.name, one));
-      rehearsal.profile.trials.push_back({.id = id_of(job.name, one),
-                                          .job_class = job.name,
-                                          .jobs = {job.name},
-                                          .configuration = {.technique = one.technique,
-                                                            .num_devices = one.num_devices,
-                                                            .num_ranks = one.num_ranks,
-                                                            .device_class = one.device_class,
-                                                            .knobs = one.knobs},
-                                          .outcome = profile::Outcome::ok,
-                                          .step_time_s = one.time_s / static_cast<double>(job.last_step),
-                                          .start_time_s = settings.start_s,
-                                          .save_time_s = settings.save_s,
-                                          .load_time_s = settings.save_s});
+      profile::Trial trial = trial_taking(one.time_s / static_cast<double>(job.last_step), job, one);
+      trial.start_time_s = settings.start_s;
+      trial.save_time_s = trial.load_time_s = settings.save_s;
+      rehearsal.trials_of[job.name].push_back(trial.id);
+      rehearsal.profile.trials.push_back(std::move(trial));
     }
   }
   return rehearsal;

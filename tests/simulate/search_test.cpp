@@ -1,12 +1,12 @@
 // Searches on a virtual clock: what planning their jobs' widths gains over one width for all.
 
-#include "saturn/simulate/search.h"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+
+#include "tests/simulate/play_search.h"
 
 namespace saturn::simulate {
 namespace {
