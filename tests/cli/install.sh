@@ -6,8 +6,9 @@ has out "saturn "
 [[ -s second/share/saturn/configs/kjv-sweep.toml ]] || broken "no configs in share" out
 # Of the system it takes the C and C++ runtime alone.
 run 0 ldd second/bin/saturn
-runtime='(linux-vdso|/lib64/ld-linux|lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+)\.so)'
-grep -vF "=> $PWD/second/bin/../lib/" out | grep -vE "^[[:space:]]*$runtime" >others || true
+has out "=> $PWD/second/bin/../lib/libCbcSolver.so"
+runtime='^[[:space:]]*(linux-vdso|/lib64/ld-linux|lib(c|m|dl|rt|pthread|gcc_s|stdc[+][+])[.]so)'
+awk -v own="=> $PWD/second/bin/../lib/" -v runtime="$runtime" 'index($0, own) == 0 && $0 !~ runtime' out >others
 [[ ! -s others ]] || broken "taken from the system" others
 if [[ $SATURN_TRAIN == 1 ]]; then
   run 0 ldd second/lib/libsaturn_train.so

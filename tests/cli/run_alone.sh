@@ -2,18 +2,8 @@
 [[ $SATURN_TRAIN == 1 ]] || skip "this build cannot train"
 unshare -rn true 2>/dev/null || skip "this user may not make a network of its own"
 command -v ip >/dev/null || skip "ip is not installed"
-for i in $(seq 400); do printf 'And God said Let there be light and there was light. %d\n' "$i"; done >text.txt
-cat >batch.toml <<'END'
-[batch]
-name = "alone"
-[devices]
-cpu_slots = 2
-threads_per_slot = 1
-oversubscribe = true
-[data.text]
-kind = "text"
-path = "text.txt"
-sequence_length = 32
+toy_batch alone >batch.toml
+cat >>batch.toml <<'END'
 [[job]]
 name = "pair"
 model = "gpt2-toy"

@@ -1,18 +1,8 @@
 # A program proposes jobs, hears of their losses and stops one; killed on the way it is asked for the rest alone. Optuna
 # does the same where it is installed.
 [[ $SATURN_TRAIN == 1 ]] || skip "this build cannot train"
-for i in $(seq 400); do printf 'And God said Let there be light and there was light. %d\n' "$i"; done >text.txt
-cat >batch.toml <<'END'
-[batch]
-name = "asked"
-[devices]
-cpu_slots = 2
-threads_per_slot = 1
-oversubscribe = true
-[data.text]
-kind = "text"
-path = "text.txt"
-sequence_length = 32
+toy_batch asked >batch.toml
+cat >>batch.toml <<'END'
 [plan]
 time_limit = "1s"
 [[job]]

@@ -1,18 +1,8 @@
 # A search trains few of its jobs to their end: the others are stopped at a rung, and status, summary, report and the best
 # job say so. Run again, nothing is left.
 [[ $SATURN_TRAIN == 1 ]] || skip "this build cannot train"
-for i in $(seq 400); do printf 'And God said Let there be light and there was light. %d\n' "$i"; done >text.txt
-cat >batch.toml <<'END'
-[batch]
-name = "small"
-[devices]
-cpu_slots = 2
-threads_per_slot = 1
-oversubscribe = true
-[data.text]
-kind = "text"
-path = "text.txt"
-sequence_length = 32
+toy_batch small >batch.toml
+cat >>batch.toml <<'END'
 [plan]
 time_limit = "1s"
 [[job]]

@@ -27,6 +27,25 @@ lacks() {
   for text in "$@"; do ! grep -qF -- "$text" "$file" || broken "in $file: $text" "$file"; done
 }
 
+# toy_batch <name>: makes text.txt, and prints the tables with which a batch of toys over it begins: two CPU slots on
+# however few cores.
+toy_batch() {
+  local i
+  for i in $(seq 400); do printf 'And God said Let there be light and there was light. %d\n' "$i"; done >text.txt
+  cat <<END
+[batch]
+name = "$1"
+[devices]
+cpu_slots = 2
+threads_per_slot = 1
+oversubscribe = true
+[data.text]
+kind = "text"
+path = "text.txt"
+sequence_length = 32
+END
+}
+
 skip() {
   printf 'skipped: %s\n' "$*"
   exit 77

@@ -1,17 +1,7 @@
 # Every configuration trains as single does; one whose gradient is broken on purpose is found; Ctrl-C leaves nothing.
 [[ $SATURN_TRAIN == 1 ]] || skip "this build cannot train"
-for i in $(seq 400); do printf 'And God said Let there be light and there was light. %d\n' "$i"; done >text.txt
-cat >tiny.toml <<'TOML'
-[batch]
-name = "tiny"
-[devices]
-cpu_slots = 2
-threads_per_slot = 1
-oversubscribe = true
-[data.text]
-kind = "text"
-path = "text.txt"
-sequence_length = 32
+toy_batch tiny >tiny.toml
+cat >>tiny.toml <<'TOML'
 [[job]]
 name = "toy-{lr}"
 model = "gpt2-toy"
